@@ -1,0 +1,105 @@
+//! The `InferenceService` kind: what a person asks for. The shape follows KServe's v1beta1.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{meta::ObjectMeta, status::InferenceServiceStatus};
+
+/// A model served under a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InferenceService {
+    /// Always `berth.dev/v1alpha1`.
+    pub api_version: String,
+    /// Always `InferenceService`.
+    pub kind: String,
+    /// Name and bookkeeping.
+    pub metadata: ObjectMeta,
+    /// What is asked for.
+    pub spec: InferenceServiceSpec,
+    /// What is there. Written by the controller alone; ignored on input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<InferenceServiceStatus>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InferenceServiceSpec {
+    /// The model and how it runs.
+    pub predictor: Predictor,
+}
+
+/// The model and how it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Predictor {
+    /// The model.
+    pub model: Model,
+    /// Replicas kept running; default 1, at most [`REPLICAS_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_replicas: Option<u32>,
+    /// Requests that one replica works on at a time; more wait in the gateway's limit. Default: no limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_concurrency: Option<u32>,
+    /// Seconds until a request fails with a time-out; default 60, at most 3600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+}
+
+/// Where the model is and what it may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Model {
+    /// Format of the model; `onnx`.
+    pub model_format: ModelFormat,
+    /// `file:///absolute/path` to a model file or a bundle directory, or `bundle://sha256:<hex>` for one in the store.
+    pub storage_uri: String,
+    /// Protocol of the endpoint; only `v2`, the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
+    /// Requested and permitted resources of one replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+}
+
+/// Format of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelFormat {
+    /// `onnx`.
+    pub name: String,
+    /// Version of the format; informative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// Requests and limits in Kubernetes' notation (`500m`, `2`, `256Mi`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceRequirements {
+    /// What one replica needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<ResourceList>,
+    /// What one replica may use at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<ResourceList>,
+}
+
+/// Quantities of CPU and memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResourceList {
+    /// CPUs: `2`, `0.5`, `500m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Bytes: `268435456`, `256Mi`, `1G`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+}
+
+/// Replicas of one service on one machine: each is a process, and two cores do not fill more.
+pub const REPLICAS_MAX: u32 = 64;
+/// Default of `timeout`, as KServe's.
+pub const TIMEOUT_SECONDS_DEFAULT: u64 = 60;
+/// Longest `timeout`.
+pub const TIMEOUT_SECONDS_MAX: u64 = 3600;

@@ -1,0 +1,13 @@
+//! The nouns of Berth: kinds, ids, validation, conditions, and the snapshots that processes hand to each other.
+
+pub mod access;
+pub mod condition;
+pub mod event;
+pub mod id;
+pub mod inference_service;
+pub mod meta;
+pub mod snapshot;
+pub mod status;
+
+/// API group and version of every kind.
+pub const API_VERSION: &str = "berth.dev/v1alpha1";

@@ -1,0 +1,58 @@
+//! The gateway's whole configuration, handed over with a generation number.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    access::KeyRecord,
+    id::{ReplicaId, Revision, ServiceName},
+};
+
+/// Everything a gateway needs to serve. It replaces the one before; an older generation is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewaySnapshot {
+    /// Counts up in a data directory.
+    pub generation: u64,
+    /// Services by name.
+    pub services: Vec<RouteService>,
+    /// Keys that are not revoked.
+    pub keys: Vec<KeyRecord>,
+}
+
+/// One service as the gateway sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteService {
+    /// Name in paths and in `model_name`.
+    pub name: ServiceName,
+    /// Longest time for one request, milliseconds.
+    pub timeout_ms: u64,
+    /// Requests that one replica works on at a time.
+    pub container_concurrency: Option<u32>,
+    /// Revision for requests that name none: the newest one that is ready.
+    pub default_revision: Option<Revision>,
+    /// Revisions that can be named.
+    pub revisions: Vec<RouteRevision>,
+}
+
+/// One revision and where its replicas listen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRevision {
+    /// Number of the revision; the `version` of a path.
+    pub revision: Revision,
+    /// Replicas that are ready.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Where one replica listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Its Unix socket.
+    pub socket: PathBuf,
+}

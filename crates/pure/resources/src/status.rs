@@ -1,0 +1,72 @@
+//! Status of an `InferenceService`: what is there.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    condition::Condition,
+    id::{BundleDigest, ReplicaId, Revision},
+};
+
+/// What is there, written by the controller alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InferenceServiceStatus {
+    /// The `metadata.generation` that this status speaks about.
+    #[serde(default)]
+    pub observed_generation: u64,
+    /// Base URL of the service at the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Statements about the service.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// Newest revision that has been ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_ready_revision: Option<Revision>,
+    /// Newest revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_created_revision: Option<Revision>,
+    /// Bundle of the newest revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleDigest>,
+    /// Every replica of every revision.
+    #[serde(default)]
+    pub replicas: Vec<ReplicaStatus>,
+    /// What the last plan did for this service, what it waits for, and which rule drove it.
+    #[serde(default)]
+    pub plan: Vec<String>,
+}
+
+/// One replica as last observed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaStatus {
+    /// Id of the replica.
+    pub id: ReplicaId,
+    /// Revision it serves.
+    pub revision: Revision,
+    /// Where it is in its life.
+    pub phase: ReplicaPhase,
+    /// Process id, when there is a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// Times that replicas of this revision ended by themselves.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Why the phase is what it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// Where a replica is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReplicaPhase {
+    /// The process runs, the model is not ready yet.
+    Starting,
+    /// It answers requests.
+    Ready,
+    /// It ended by itself and waits for its back-off.
+    CrashLoopBackOff,
+    /// It finishes its last requests.
+    Draining,
+}

@@ -1,0 +1,231 @@
+//! Serves HTTP/1.1 and HTTP/2 on one port: TCP, TLS or a Unix socket, with limits and a graceful drain.
+
+use std::{
+    convert::Infallible,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::{BoxError, Supervisor};
+
+/// Bounds on what a client may make a server hold.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLimits {
+    /// Connections at a time; the next one waits in the kernel's queue.
+    pub connections_max: usize,
+    /// Bytes of a request's headers, HTTP/1.1 and HTTP/2.
+    pub header_bytes_max: u32,
+    /// Time for the headers of a request to arrive, and for a TLS handshake: what a slow-loris client gets.
+    pub header_timeout: Duration,
+    /// Streams of one HTTP/2 connection at a time.
+    pub streams_max: u32,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 16_384,
+            header_bytes_max: 32 * 1024,
+            header_timeout: Duration::from_secs(10),
+            streams_max: 1024,
+        }
+    }
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// In the clear.
+    Tcp(TcpListener),
+    /// TLS over TCP.
+    Tls(TcpListener, TlsConfig),
+    /// A Unix socket; its file goes when the listener goes.
+    Unix(UnixListener, SocketFile),
+}
+
+/// A TLS server configuration; its keys are not printed.
+#[derive(Clone)]
+pub struct TlsConfig(pub Arc<rustls::ServerConfig>);
+
+impl std::fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsConfig")
+    }
+}
+
+/// The file of a Unix socket, removed on drop.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// Longest path of a Unix socket on Linux (`sun_path` is 108 bytes with the final zero; unix(7)).
+pub const SOCKET_PATH_LEN_MAX: usize = 107;
+
+/// Binds a Unix socket that only its owner can open. A stale file at `path` is replaced.
+pub fn bind_unix(path: &Path) -> io::Result<Listener> {
+    if path.as_os_str().len() > SOCKET_PATH_LEN_MAX {
+        let text = format!(
+            "`{}` is longer than {SOCKET_PATH_LEN_MAX} bytes, the limit for a Unix socket: choose a shorter data directory",
+            path.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(Listener::Unix(listener, SocketFile(path.to_owned())))
+}
+
+/// Serves until the supervisor stops, then finishes the requests that have begun.
+///
+/// `service` is cloned per connection. Errors of one connection end that connection alone.
+pub async fn serve<S, B>(
+    listener: Listener,
+    service: S,
+    limits: ServerLimits,
+    supervisor: Supervisor,
+) -> Result<(), BoxError>
+where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let stop = supervisor.stopping();
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&permits).acquire_owned() => permit?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let accepted = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let connection = match accepted {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Out of file descriptors or a client that has gone already: the next accept may work.
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (service, stop) = (service.clone(), stop.clone());
+        supervisor.spawn_connection(async move {
+            let _permit = permit;
+            if let Err(error) = connection.serve(service, limits, stop).await {
+                tracing::debug!(error = %error, "connection ended with an error");
+            }
+        });
+    }
+}
+
+enum Connection {
+    Tcp(tokio::net::TcpStream),
+    Tls(tokio::net::TcpStream, TlsConfig),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn accept(listener: &Listener) -> io::Result<Connection> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(Connection::Tcp(stream))
+        }
+        Listener::Tls(listener, config) => {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(Connection::Tls(stream, config.clone()))
+        }
+        Listener::Unix(listener, _) => Ok(Connection::Unix(listener.accept().await?.0)),
+    }
+}
+
+impl Connection {
+    async fn serve<S, B>(self, service: S, limits: ServerLimits, stop: CancellationToken) -> Result<(), BoxError>
+    where
+        S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let service = hyper_util::service::TowerToHyperService::new(service);
+        match self {
+            Self::Tcp(stream) => serve_connection(stream, service, limits, stop).await,
+            Self::Unix(stream) => serve_connection(stream, service, limits, stop).await,
+            Self::Tls(stream, TlsConfig(config)) => {
+                let handshake = TlsAcceptor::from(config).accept(stream);
+                let stream = tokio::time::timeout(limits.header_timeout, handshake).await??;
+                serve_connection(stream, service, limits, stop).await
+            }
+        }
+    }
+}
+
+async fn serve_connection<T, S, B>(
+    stream: T,
+    service: S,
+    limits: ServerLimits,
+    stop: CancellationToken,
+) -> Result<(), BoxError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let header_bytes = usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(header_bytes.max(8 * 1024))
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(limits.header_bytes_max)
+        .adaptive_window(true)
+        .keep_alive_interval(Some(Duration::from_secs(20)));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What every process of Berth stands on: telemetry, supervised tasks, HTTP serving over TCP, TLS and Unix sockets, drain.
+
+pub mod http;
+pub mod supervisor;
+pub mod telemetry;
+pub mod time;
+
+pub use supervisor::{BoxError, OnExit, Supervisor};

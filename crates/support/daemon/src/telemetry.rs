@@ -1,0 +1,20 @@
+//! Structured logs on standard error: text for people, JSON for machines. Secrets are never fields.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+/// Starts logging for this process. `RUST_LOG` filters (default `info`); without a terminal each line is a JSON object.
+///
+/// A second call in one process changes nothing.
+pub fn init() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = if std::io::stderr().is_terminal() {
+        registry.with(fmt::layer().with_writer(std::io::stderr)).try_init()
+    } else {
+        let json = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+        registry.with(json.with_writer(std::io::stderr)).try_init()
+    };
+    drop(started);
+}
