@@ -1,0 +1,193 @@
+//! The models of this process: found by name and version, ready or not, and the one way to run them.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use inference::{InferError, InferRequest, InferResponse, ModelMetadata, Tensor};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// `platform` of every model, `<project>_<format>` as the protocol spells it.
+pub const PLATFORM: &str = "onnx_onnxv1";
+
+/// Every model of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    models: Arc<[Arc<Model>]>,
+    draining: CancellationToken,
+}
+
+/// One model: its name and version are known from the start, the rest once it is loaded.
+pub struct Model {
+    /// What is said before the model is loaded: name and version, no inputs, no outputs.
+    announced: ModelMetadata,
+    version: String,
+    loaded: OnceLock<Loaded>,
+}
+
+/// A model that answers.
+pub struct Loaded {
+    /// Inputs and outputs, with name and version.
+    pub metadata: ModelMetadata,
+    /// Labels of the elements of an output, by the output's name.
+    pub classes: BTreeMap<String, Vec<String>>,
+    /// Runs requests.
+    pub executor: Box<dyn Executor>,
+}
+
+/// Runs requests against one loaded model.
+pub trait Executor: Send + Sync {
+    /// Runs `request`; `deadline` bounds its wait for a turn. Dropping the future before the run begins cancels it.
+    fn execute(&self, request: InferRequest, deadline: Option<Instant>) -> Execution<'_>;
+}
+
+/// The future of an execution: outputs in the order asked for, and how long it took.
+pub type Execution<'a> = Pin<Box<dyn Future<Output = Result<(Vec<Tensor>, Timings), InferError>> + Send + 'a>>;
+
+/// How long the parts of an inference took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Waiting for a turn.
+    pub queue: Duration,
+    /// Running the model, conversions included.
+    pub compute: Duration,
+}
+
+/// An answered inference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// What the model said.
+    pub response: InferResponse,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+impl Registry {
+    /// A registry of `models`; it drains from the moment `draining` is cancelled.
+    pub fn new(models: Vec<Arc<Model>>, draining: CancellationToken) -> Self {
+        Self { models: models.into(), draining }
+    }
+
+    /// The model `name`, loaded or not; `version`, when given, must be the one that is here.
+    ///
+    /// # Errors
+    ///
+    /// [`InferError::NotFound`] for an unknown name or version.
+    pub fn model(&self, name: &str, version: Option<&str>) -> Result<Arc<Model>, InferError> {
+        let known = self.models.iter().find(|model| model.name() == name);
+        let model = known.ok_or_else(|| InferError::NotFound(format!("there is no model `{name}` here")))?;
+        match version {
+            Some(asked) if asked != model.version && !asked.is_empty() => {
+                let here = &model.version;
+                Err(InferError::NotFound(format!("model `{name}` has no version `{asked}` here: ask for `{here}`")))
+            }
+            _ => Ok(Arc::clone(model)),
+        }
+    }
+
+    /// Whether every model is loaded and the process does not drain.
+    pub fn ready(&self) -> bool {
+        !self.draining() && self.models.iter().all(|model| model.ready())
+    }
+
+    /// Every model, loaded or not.
+    pub fn models(&self) -> Vec<Arc<Model>> {
+        self.models.to_vec()
+    }
+
+    /// Whether the process finishes its last requests and wants no new ones.
+    pub fn draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+}
+
+impl Model {
+    /// A model that is not loaded yet.
+    pub fn announced(name: String, version: String) -> Self {
+        let announced = ModelMetadata {
+            name,
+            versions: vec![version.clone()],
+            platform: PLATFORM.to_owned(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        Self { announced, version, loaded: OnceLock::new() }
+    }
+
+    /// Makes the model ready. A second call changes nothing: a model is loaded once.
+    pub fn load(&self, loaded: Loaded) {
+        drop(self.loaded.set(loaded));
+    }
+
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        &self.announced.name
+    }
+
+    /// The model's version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What the model says of itself; without inputs and outputs until it is loaded.
+    pub fn metadata(&self) -> &ModelMetadata {
+        self.loaded.get().map_or(&self.announced, |loaded| &loaded.metadata)
+    }
+
+    /// Labels of the elements of `output`, for the classification extension.
+    pub fn classes(&self, output: &str) -> Option<&[String]> {
+        self.loaded.get()?.classes.get(output).map(Vec::as_slice)
+    }
+
+    /// Whether the model is loaded.
+    pub fn ready(&self) -> bool {
+        self.loaded.get().is_some()
+    }
+
+    /// Runs `request`. Names, datatypes and shapes are checked against the model.
+    ///
+    /// # Errors
+    ///
+    /// [`InferError::Unavailable`] when nothing was run and another replica may answer,
+    /// [`InferError::DeadlineExceeded`] when `deadline` passed before the run began,
+    /// [`InferError::InvalidInput`] when the request does not fit the model.
+    pub async fn infer(&self, request: InferRequest, deadline: Option<Instant>) -> Result<Answer, InferError> {
+        let Some(loaded) = self.loaded.get() else {
+            return Err(InferError::Unavailable(format!("model `{}` is still loading", self.name())));
+        };
+        let id = request.id.clone();
+        let (outputs, timings) = loaded.executor.execute(request, deadline).await?;
+        let response = InferResponse {
+            model_name: self.name().to_owned(),
+            model_version: self.version.clone(),
+            id,
+            parameters: Vec::new(),
+            outputs,
+        };
+        Ok(Answer { response, timings })
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.models.iter()).finish()
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("metadata", self.metadata()).field("ready", &self.ready()).finish()
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("metadata", &self.metadata).finish_non_exhaustive()
+    }
+}
