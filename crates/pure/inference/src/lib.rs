@@ -1,9 +1,14 @@
 //! Tensors, requests and responses, and the codecs of the Open Inference Protocol v2: JSON, binary tensors, raw contents.
 
+pub mod binary;
+pub mod contract;
 pub mod datatype;
 pub mod error;
+pub mod json;
+pub mod limits;
 pub mod tensor;
 
+pub use binary::{Encoded, OutputEncoding};
 pub use datatype::Datatype;
 pub use error::InferError;
 pub use tensor::{

@@ -1,8 +1,12 @@
 //! Tensors, requests and responses as every codec and backend sees them.
 
+use bytemuck::NoUninit;
 use bytes::Bytes;
 
 use crate::Datatype;
+
+#[cfg(target_endian = "big")]
+compile_error!("tensors are little-endian in memory and on the wire; a big-endian machine would have to swap");
 
 /// A value of a `parameters` object.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +33,39 @@ pub enum TensorData {
     Fixed(Bytes),
     /// Elements of a `BYTES` tensor.
     Strings(Vec<Bytes>),
+}
+
+/// Keeps a typed buffer alive behind [`Bytes`].
+struct Typed<T>(Vec<T>);
+
+impl<T: NoUninit> AsRef<[u8]> for Typed<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+impl TensorData {
+    /// Takes over fixed-size elements without a copy; the bytes keep the alignment of `T`.
+    pub fn from_vec<T: NoUninit + Send + 'static>(elements: Vec<T>) -> Self {
+        Self::Fixed(Bytes::from_owner(Typed(elements)))
+    }
+
+    /// Number of elements, given their type. Bytes left over do not count.
+    pub fn elements(&self, datatype: Datatype) -> usize {
+        match self {
+            Self::Fixed(bytes) => bytes.len() / datatype.size().unwrap_or(1),
+            Self::Strings(strings) => strings.len(),
+        }
+    }
+}
+
+/// Number of elements of `shape`; `None` when it does not fit in memory. A scalar has one.
+pub fn elements(shape: &[usize]) -> Option<usize> {
+    // A zero anywhere makes it zero, even beside dimensions whose product would overflow.
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1_usize, |product, &dimension| product.checked_mul(dimension))
 }
 
 /// A named tensor.

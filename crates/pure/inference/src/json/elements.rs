@@ -1,0 +1,350 @@
+//! The `data` of a tensor: flat or nested, read straight into a buffer of the tensor's type.
+
+use bytemuck::NoUninit;
+use bytes::Bytes;
+use half::{bf16, f16};
+
+use super::{
+    fault::{Fault, Parsed, quoted},
+    reader::Reader,
+};
+use crate::{
+    Datatype, TensorData,
+    limits::{JSON_NUMBERS_MAX, RANK_MAX, STRINGS_MAX},
+    tensor,
+};
+
+/// How many elements the tensors of one body may still have.
+pub(super) struct Budget {
+    numbers: usize,
+    strings: usize,
+}
+
+impl Budget {
+    pub(super) const fn new() -> Self {
+        Self { numbers: JSON_NUMBERS_MAX, strings: STRINGS_MAX }
+    }
+
+    fn left(&mut self, datatype: Datatype) -> &mut usize {
+        if datatype == Datatype::Bytes { &mut self.strings } else { &mut self.numbers }
+    }
+}
+
+/// Reads `data` of `datatype`; its number of elements and its nesting must agree with `shape`.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    datatype: Datatype,
+    shape: &[usize],
+    budget: &mut Budget,
+) -> Parsed<TensorData> {
+    let Some(wanted) = tensor::elements(shape) else {
+        return Err(Fault::too_large(format!("shape {shape:?} has more elements than fit in memory")));
+    };
+    let left = budget.left(datatype);
+    if wanted > *left {
+        let kind = if datatype == Datatype::Bytes { "strings" } else { "numbers" };
+        return Err(Fault::too_large(format!(
+            "shape {shape:?} has {wanted} elements, more than the {left} {kind} that a request may still hold as JSON: send them as binary tensors"
+        )));
+    }
+    *left -= wanted;
+    match datatype {
+        Datatype::Bool => fixed::<Bool>(reader, shape, wanted),
+        Datatype::Uint8 => fixed::<u8>(reader, shape, wanted),
+        Datatype::Uint16 => fixed::<u16>(reader, shape, wanted),
+        Datatype::Uint32 => fixed::<u32>(reader, shape, wanted),
+        Datatype::Uint64 => fixed::<u64>(reader, shape, wanted),
+        Datatype::Int8 => fixed::<i8>(reader, shape, wanted),
+        Datatype::Int16 => fixed::<i16>(reader, shape, wanted),
+        Datatype::Int32 => fixed::<i32>(reader, shape, wanted),
+        Datatype::Int64 => fixed::<i64>(reader, shape, wanted),
+        Datatype::Fp16 => fixed::<f16>(reader, shape, wanted),
+        Datatype::Bf16 => fixed::<bf16>(reader, shape, wanted),
+        Datatype::Fp32 => fixed::<f32>(reader, shape, wanted),
+        Datatype::Fp64 => fixed::<f64>(reader, shape, wanted),
+        Datatype::Bytes => collect::<Bytes>(reader, shape, wanted).map(TensorData::Strings),
+    }
+}
+
+fn fixed<T: Element + NoUninit + Send + 'static>(
+    reader: &mut Reader<'_>,
+    shape: &[usize],
+    wanted: usize,
+) -> Parsed<TensorData> {
+    collect::<T>(reader, shape, wanted).map(TensorData::from_vec)
+}
+
+fn collect<T: Element>(reader: &mut Reader<'_>, shape: &[usize], wanted: usize) -> Parsed<Vec<T>> {
+    // An element takes at least one byte and a comma, so the text bounds what its shape may claim.
+    let elements = Vec::with_capacity(wanted.min(reader.rest().len() / 2 + 1));
+    let mut nest = Nest { elements, wanted, dimensions: Vec::new(), leaf: None };
+    nest.level(reader, 0)?;
+    let found = nest.elements.len();
+    if found != wanted {
+        return Err(Fault::new(format!("expected {wanted} elements for shape {shape:?}, found {found}")));
+    }
+    nest.agrees(shape)?;
+    Ok(nest.elements)
+}
+
+/// Elements on the way in, with what is known of their nesting.
+struct Nest<T> {
+    elements: Vec<T>,
+    wanted: usize,
+    /// Length of the arrays at each depth, once the first of them is closed.
+    dimensions: Vec<Option<usize>>,
+    /// Depth of the arrays that hold elements rather than arrays.
+    leaf: Option<usize>,
+}
+
+impl<T: Element> Nest<T> {
+    fn level(&mut self, reader: &mut Reader<'_>, depth: usize) -> Parsed<()> {
+        if depth >= RANK_MAX {
+            return Err(Fault::new(format!("nested deeper than {RANK_MAX} dimensions")));
+        }
+        if depth == self.dimensions.len() {
+            self.dimensions.push(None);
+        }
+        if !reader.take(b'[') {
+            return Err(reader.fault("an array"));
+        }
+        let length = match reader.peek() {
+            Some(b']') => {
+                reader.advance(1);
+                0
+            }
+            Some(b'[') => self.arrays(reader, depth)?,
+            _ => self.leaves(reader, depth)?,
+        };
+        match self.dimensions.get_mut(depth) {
+            Some(Some(other)) if *other != length => {
+                Err(Fault::new(format!("expected {other} elements, as in the array before, found {length}")))
+            }
+            Some(dimension) => {
+                *dimension = Some(length);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn arrays(&mut self, reader: &mut Reader<'_>, depth: usize) -> Parsed<usize> {
+        if self.leaf.is_some_and(|leaf| leaf <= depth) {
+            return Err(reader.fault(T::EXPECTED));
+        }
+        let mut length = 0;
+        loop {
+            self.level(reader, depth + 1).map_err(|fault| fault.at(length))?;
+            length += 1;
+            if !reader.take(b',') {
+                return if reader.take(b']') { Ok(length) } else { Err(reader.fault("`,` or `]`")) };
+            }
+        }
+    }
+
+    fn leaves(&mut self, reader: &mut Reader<'_>, depth: usize) -> Parsed<usize> {
+        if self.leaf.is_some_and(|leaf| leaf != depth) || self.dimensions.len() != depth + 1 {
+            return Err(reader.fault("an array, as elsewhere at this depth"));
+        }
+        self.leaf = Some(depth);
+        let start = self.elements.len();
+        loop {
+            if self.elements.len() == self.wanted {
+                return Err(Fault::new(format!("expected {} elements, as the shape says, found more", self.wanted)));
+            }
+            let element = T::read(reader).map_err(|fault| fault.at(self.elements.len() - start))?;
+            self.elements.push(element);
+            if !reader.take(b',') {
+                let length = self.elements.len() - start;
+                return if reader.take(b']') { Ok(length) } else { Err(reader.fault("`,` or `]`")) };
+            }
+        }
+    }
+
+    /// A flat array fits every shape; arrays of arrays must have just the shape's dimensions.
+    fn agrees(&self, shape: &[usize]) -> Parsed<()> {
+        if self.dimensions.len() <= 1 {
+            return Ok(());
+        }
+        let dimensions: Vec<usize> = self.dimensions.iter().map(|dimension| dimension.unwrap_or(0)).collect();
+        // Below an empty array nothing tells the dimensions, so only those above it are compared.
+        let open_end = dimensions.last() == Some(&0);
+        if dimensions == shape || (open_end && shape.starts_with(&dimensions)) {
+            return Ok(());
+        }
+        Err(Fault::new(format!("expected data nested as shape {shape:?} or flat, found it nested as {dimensions:?}")))
+    }
+}
+
+/// An element of a tensor in JSON.
+trait Element: Sized {
+    /// What a message asks for.
+    const EXPECTED: &'static str;
+
+    fn read(reader: &mut Reader<'_>) -> Parsed<Self>;
+}
+
+macro_rules! whole {
+    ($($type:ty: $expected:literal),* $(,)?) => {$(
+        impl Element for $type {
+            const EXPECTED: &'static str = $expected;
+
+            #[inline]
+            fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
+                whole(reader, Self::EXPECTED)
+            }
+        }
+    )*};
+}
+
+whole! {
+    u8: "a whole number from 0 to 255 (UINT8)",
+    u16: "a whole number from 0 to 65535 (UINT16)",
+    u32: "a whole number from 0 to 4294967295 (UINT32)",
+    u64: "a whole number from 0 to 18446744073709551615 (UINT64)",
+    i8: "a whole number from -128 to 127 (INT8)",
+    i16: "a whole number from -32768 to 32767 (INT16)",
+    i32: "a whole number from -2147483648 to 2147483647 (INT32)",
+    i64: "a whole number from -9223372036854775808 to 9223372036854775807 (INT64)",
+}
+
+#[inline]
+fn whole<T: TryFrom<i128>>(reader: &mut Reader<'_>, expected: &str) -> Parsed<T> {
+    let Some(b'-' | b'0'..=b'9') = reader.peek() else {
+        return Err(reader.fault(expected));
+    };
+    let number = reader.number()?;
+    let value = number.to_whole().and_then(|value| T::try_from(value).ok());
+    value.ok_or_else(|| Fault::new(format!("expected {expected}, found {}", number.shown())))
+}
+
+/// A `BOOL` in memory: one byte, 0 or 1.
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+#[repr(transparent)]
+struct Bool(u8);
+
+impl Element for Bool {
+    const EXPECTED: &'static str = "`true` or `false`, or 1 or 0 (BOOL)";
+
+    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
+        match reader.peek() {
+            Some(b't') if reader.take_word("true") => Ok(Self(1)),
+            Some(b'f') if reader.take_word("false") => Ok(Self(0)),
+            Some(b'-' | b'0'..=b'9') => {
+                let number = reader.number()?;
+                let value = number.to_whole().and_then(|value| u8::try_from(value).ok()).filter(|&value| value <= 1);
+                let refused = || Fault::new(format!("expected {}, found {}", Self::EXPECTED, number.shown()));
+                value.map(Self).ok_or_else(refused)
+            }
+            _ => Err(reader.fault(Self::EXPECTED)),
+        }
+    }
+}
+
+impl Element for f32 {
+    const EXPECTED: &'static str = "a number (FP32)";
+
+    #[inline]
+    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
+        match reader.peek() {
+            Some(b'0'..=b'9') => {
+                let number = reader.number()?;
+                number.to_f32().ok_or_else(|| beyond("FP32", &number.shown()))
+            }
+            _ => match non_finite(reader, Self::EXPECTED)? {
+                Some(value) => Ok(value),
+                None => {
+                    let number = reader.number()?;
+                    number.to_f32().ok_or_else(|| beyond("FP32", &number.shown()))
+                }
+            },
+        }
+    }
+}
+
+impl Element for f64 {
+    const EXPECTED: &'static str = "a number (FP64)";
+
+    #[inline]
+    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
+        double(reader, Self::EXPECTED, "FP64")
+    }
+}
+
+impl Element for f16 {
+    const EXPECTED: &'static str = "a number (FP16)";
+
+    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
+        let value = double(reader, Self::EXPECTED, "FP16")?;
+        let rounded = Self::from_f64(value);
+        if rounded.is_infinite() && value.is_finite() {
+            Err(beyond("FP16", &format!("`{value}`")))
+        } else {
+            Ok(rounded)
+        }
+    }
+}
+
+impl Element for bf16 {
+    const EXPECTED: &'static str = "a number (BF16)";
+
+    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
+        let value = double(reader, Self::EXPECTED, "BF16")?;
+        let rounded = Self::from_f64(value);
+        if rounded.is_infinite() && value.is_finite() {
+            Err(beyond("BF16", &format!("`{value}`")))
+        } else {
+            Ok(rounded)
+        }
+    }
+}
+
+#[inline]
+fn double(reader: &mut Reader<'_>, expected: &str, name: &str) -> Parsed<f64> {
+    let first = reader.peek();
+    if !matches!(first, Some(b'0'..=b'9'))
+        && let Some(value) = non_finite(reader, expected)?
+    {
+        return Ok(f64::from(value));
+    }
+    let number = reader.number()?;
+    number.to_f64().ok_or_else(|| beyond(name, &number.shown()))
+}
+
+#[cold]
+fn beyond(name: &str, shown: &str) -> Box<Fault> {
+    Fault::new(format!("expected a number within the range of {name}, found {shown}"))
+}
+
+/// Reads a literal or string that stands for a value that is not finite; `None` at a number.
+#[cold]
+fn non_finite(reader: &mut Reader<'_>, expected: &str) -> Parsed<Option<f32>> {
+    match reader.peek() {
+        Some(b'N') if reader.take_word("NaN") => Ok(Some(f32::NAN)),
+        Some(b'I') if reader.take_word("Infinity") => Ok(Some(f32::INFINITY)),
+        Some(b'-') if reader.take_word("-Infinity") => Ok(Some(f32::NEG_INFINITY)),
+        Some(b'-' | b'0'..=b'9') => Ok(None),
+        Some(b'"') => match reader.string()?.as_ref() {
+            "NaN" => Ok(Some(f32::NAN)),
+            "Infinity" => Ok(Some(f32::INFINITY)),
+            "-Infinity" => Ok(Some(f32::NEG_INFINITY)),
+            other => Err(Fault::new(format!(
+                "expected {expected}, found the string {}: of strings only \"NaN\", \"Infinity\" and \"-Infinity\" are numbers",
+                quoted(other)
+            ))),
+        },
+        _ => Err(reader.fault(expected)),
+    }
+}
+
+impl Element for Bytes {
+    const EXPECTED: &'static str = "a string (BYTES)";
+
+    #[inline]
+    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
+        if reader.peek() != Some(b'"') {
+            return Err(reader.fault(Self::EXPECTED));
+        }
+        reader.string_bytes()
+    }
+}
