@@ -1,5 +1,145 @@
 //! The process that loads a model and answers the Open Inference Protocol v2 over REST and gRPC.
 
+use std::{
+    env,
+    io::{self, Write},
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use daemon::{
+    OnExit, Supervisor,
+    http::{EarlySocket, ServerLimits},
+    supervisor::{Ended, chain},
+};
+use tokio::sync::oneshot;
+
+use config::{Config, Listen};
+use load::{LoadError, Loader};
+
+pub mod admin;
+pub mod backend;
+pub mod config;
+pub mod error;
+pub mod executor;
+pub mod fit;
+pub mod library;
+pub mod load;
+pub mod metrics;
+#[cfg(test)]
+mod onnx;
+pub mod placement;
 pub mod registry;
 
+pub use config::Args;
+pub use error::Error;
 pub use registry::{Answer, Model, Registry, Timings};
+
+/// Time for requests that have begun to end after the first signal; the longest a gateway waits for an answer.
+const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// Runs the process until a signal or a failure ends it.
+///
+/// Flow: bind the socket, load ONNX Runtime, restrict the process, then start threads, serve, and load the model while
+/// `/status` and health already answer. Nothing of the model is read before the process is restricted.
+///
+/// # Errors
+///
+/// [`Error`]; when the model does not load, `model failed to load: <reason>` has been written to standard error.
+pub fn run(args: Args) -> Result<Ended, Error> {
+    daemon::telemetry::init();
+    let config = Config::from_args(args)?;
+    // Read before the sandbox closes /proc and /sys. The standard library reads the affinity mask and the quotas of
+    // cgroup v1 and v2, rounding a fraction of a CPU down to a whole one, at least one.
+    let cpus = config.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let socket = bind(&config.listen)?;
+    let environment = library::load(env::var_os(library::OVERRIDE).map(PathBuf::from))?;
+    let sandbox = enter_sandbox(&config)?;
+    let failed = |source| Error::Io { doing: "cannot start threads", source };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cpus).enable_all().build();
+    let ended = runtime.map_err(failed)?.block_on(serve(config, socket, Loader { environment, cpus }, sandbox));
+    if let Err(error @ Error::Model(_)) = &ended {
+        // The last line of the log, for whoever looks there first. Nothing is left to do if it cannot be written.
+        drop(writeln!(io::stderr(), "{}", chain(error)));
+    }
+    ended
+}
+
+fn bind(listen: &Listen) -> Result<EarlySocket, Error> {
+    let failed = |source| {
+        let address = match listen {
+            Listen::Unix(path) => path.display().to_string(),
+            Listen::Tcp(address) => address.to_string(),
+        };
+        Error::Bind { address, source }
+    };
+    match listen {
+        Listen::Unix(path) => EarlySocket::unix(path),
+        Listen::Tcp(address) => EarlySocket::tcp(*address),
+    }
+    .map_err(failed)
+}
+
+fn enter_sandbox(config: &Config) -> Result<admin::SandboxStatus, Error> {
+    let missing = if config.sandbox { "sandbox" } else { "switched off by `--no-sandbox`" };
+    Ok(admin::SandboxStatus { enforced: false, rules: Vec::new(), missing: vec![missing.to_owned()] })
+}
+
+async fn serve(
+    config: Config,
+    socket: EarlySocket,
+    loader: Loader,
+    sandbox: admin::SandboxStatus,
+) -> Result<Ended, Error> {
+    let listener = socket.listen().map_err(|source| Error::Io { doing: "cannot serve on the socket", source })?;
+    let supervisor = Supervisor::new();
+    let model = Arc::new(Model::announced(config.model_name, config.model_version));
+    let registry = Registry::new(vec![Arc::clone(&model)], supervisor.stopping());
+    let router = admin::router(registry.clone(), sandbox);
+    let server = daemon::http::serve(listener, router, ServerLimits::default(), supervisor.clone());
+    supervisor.spawn("http", OnExit::StopProcess, server);
+    let (failure, mut failed) = oneshot::channel();
+    let loading = load_model(loader, Arc::clone(&model), config.model_path);
+    let stop = supervisor.clone();
+    supervisor.spawn("load", OnExit::Continue, async move {
+        if let Err(error) = loading.await {
+            drop(failure.send(error));
+            stop.stop();
+        }
+        Ok(())
+    });
+    let ended = supervisor.run(DRAIN_GRACE).await;
+    if let Ok(error) = failed.try_recv() {
+        return Err(Error::Model(error));
+    }
+    let ended = ended.map_err(|source| Error::Io { doing: "cannot wait for signals", source })?;
+    if ended == Ended::CutOff {
+        // A run of the model may go on for long, and its threads are joined when the last registry goes.
+        std::mem::forget(registry);
+    }
+    Ok(ended)
+}
+
+async fn load_model(loader: Loader, model: Arc<Model>, path: PathBuf) -> Result<(), LoadError> {
+    let loaded = {
+        let model = Arc::clone(&model);
+        tokio::task::spawn_blocking(move || loader.load(model.metadata(), &path)).await
+    };
+    let loaded = loaded.unwrap_or_else(|panic| Err(LoadError::Refused(panic.to_string())));
+    match loaded {
+        Ok(loaded) => {
+            tracing::info!(model = model.name(), version = model.version(), "model ready");
+            model.load(loaded);
+            Ok(())
+        }
+        Err(error) => {
+            let reason = chain(&error);
+            tracing::error!(model = model.name(), reason, "model failed to load");
+            model.fail(reason);
+            Err(error)
+        }
+    }
+}

@@ -10,8 +10,11 @@ use std::{
 };
 
 use inference::{InferError, InferRequest, InferResponse, ModelMetadata, Tensor};
+use resources::condition::Condition;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::{backend::ort::Optimisation, fit, metrics::Counters};
 
 /// `platform` of every model, `<project>_<format>` as the protocol spells it.
 pub const PLATFORM: &str = "onnx_onnxv1";
@@ -28,7 +31,9 @@ pub struct Model {
     /// What is said before the model is loaded: name and version, no inputs, no outputs.
     announced: ModelMetadata,
     version: String,
+    counters: Counters,
     loaded: OnceLock<Loaded>,
+    failure: OnceLock<String>,
 }
 
 /// A model that answers.
@@ -39,6 +44,17 @@ pub struct Loaded {
     pub classes: BTreeMap<String, Vec<String>>,
     /// Runs requests.
     pub executor: Box<dyn Executor>,
+    /// What loading found out.
+    pub report: Report,
+}
+
+/// What loading a model found out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// How far the graph was rewritten.
+    pub optimisation: Option<Optimisation>,
+    /// Statements about the model.
+    pub conditions: Vec<Condition>,
 }
 
 /// Runs requests against one loaded model.
@@ -47,8 +63,11 @@ pub trait Executor: Send + Sync {
     fn execute(&self, request: InferRequest, deadline: Option<Instant>) -> Execution<'_>;
 }
 
-/// The future of an execution: outputs in the order asked for, and how long it took.
-pub type Execution<'a> = Pin<Box<dyn Future<Output = Result<(Vec<Tensor>, Timings), InferError>> + Send + 'a>>;
+/// Outputs in the order asked for, and how long they took.
+pub type Executed = (Vec<Tensor>, Timings);
+
+/// The future of an execution.
+pub type Execution<'a> = Pin<Box<dyn Future<Output = Result<Executed, InferError>> + Send + 'a>>;
 
 /// How long the parts of an inference took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +76,10 @@ pub struct Timings {
     pub queue: Duration,
     /// Running the model, conversions included.
     pub compute: Duration,
+    /// The part of `compute` that turned the request into the engine's values.
+    pub input: Duration,
+    /// The part of `compute` that turned the engine's values into outputs.
+    pub output: Duration,
 }
 
 /// An answered inference.
@@ -117,12 +140,32 @@ impl Model {
             inputs: Vec::new(),
             outputs: Vec::new(),
         };
-        Self { announced, version, loaded: OnceLock::new() }
+        Self { announced, version, counters: Counters::default(), loaded: OnceLock::new(), failure: OnceLock::new() }
     }
 
     /// Makes the model ready. A second call changes nothing: a model is loaded once.
     pub fn load(&self, loaded: Loaded) {
         drop(self.loaded.set(loaded));
+    }
+
+    /// Says why the model will not become ready.
+    pub fn fail(&self, reason: String) {
+        drop(self.failure.set(reason));
+    }
+
+    /// Why the model will not become ready.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// What loading found out, once it is over.
+    pub fn report(&self) -> Option<&Report> {
+        self.loaded.get().map(|loaded| &loaded.report)
+    }
+
+    /// What was counted of this model.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The model's name.
@@ -158,10 +201,23 @@ impl Model {
     /// [`InferError::DeadlineExceeded`] when `deadline` passed before the run began,
     /// [`InferError::InvalidInput`] when the request does not fit the model.
     pub async fn infer(&self, request: InferRequest, deadline: Option<Instant>) -> Result<Answer, InferError> {
+        let begun = Instant::now();
+        let counting = self.counters.begin();
+        let batch = fit::batch_size(self.metadata(), &request);
+        let answered = self.answer(request, deadline).await;
+        match &answered {
+            Ok(answer) => counting.succeeded(batch, begun.elapsed(), &answer.timings),
+            Err(error) => counting.failed(error),
+        }
+        answered
+    }
+
+    async fn answer(&self, mut request: InferRequest, deadline: Option<Instant>) -> Result<Answer, InferError> {
         let Some(loaded) = self.loaded.get() else {
             return Err(InferError::Unavailable(format!("model `{}` is still loading", self.name())));
         };
-        let id = request.id.clone();
+        fit::check(&loaded.metadata, &request)?;
+        let id = request.id.take();
         let (outputs, timings) = loaded.executor.execute(request, deadline).await?;
         let response = InferResponse {
             model_name: self.name().to_owned(),

@@ -86,20 +86,55 @@ pub const SOCKET_PATH_LEN_MAX: usize = 107;
 
 /// Binds a Unix socket that only its owner can open. A stale file at `path` is replaced.
 pub fn bind_unix(path: &Path) -> io::Result<Listener> {
-    if path.as_os_str().len() > SOCKET_PATH_LEN_MAX {
-        let text = format!(
-            "`{}` is longer than {SOCKET_PATH_LEN_MAX} bytes, the limit for a Unix socket: choose a shorter data directory",
-            path.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    EarlySocket::unix(path)?.listen()
+}
+
+/// A socket bound before there is a tokio runtime, which a process does that restricts itself before it has threads.
+#[derive(Debug)]
+pub enum EarlySocket {
+    /// In the clear.
+    Tcp(std::net::TcpListener),
+    /// A Unix socket; its file goes when the listener goes.
+    Unix(std::os::unix::net::UnixListener, SocketFile),
+}
+
+impl EarlySocket {
+    /// Binds a TCP address.
+    pub fn tcp(address: std::net::SocketAddr) -> io::Result<Self> {
+        Ok(Self::Tcp(std::net::TcpListener::bind(address)?))
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+
+    /// Binds a Unix socket that only its owner can open. A stale file at `path` is replaced.
+    pub fn unix(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().len() > SOCKET_PATH_LEN_MAX {
+            let text = format!(
+                "`{}` is longer than {SOCKET_PATH_LEN_MAX} bytes, the limit for a Unix socket: choose a shorter data directory",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = std::os::unix::net::UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self::Unix(listener, SocketFile(path.to_owned())))
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(Listener::Unix(listener, SocketFile(path.to_owned())))
+
+    /// Gives the socket to the tokio runtime this is called in.
+    pub fn listen(self) -> io::Result<Listener> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Listener::Tcp(TcpListener::from_std(listener)?))
+            }
+            Self::Unix(listener, file) => {
+                listener.set_nonblocking(true)?;
+                Ok(Listener::Unix(UnixListener::from_std(listener)?, file))
+            }
+        }
+    }
 }
 
 /// Serves until the supervisor stops, then finishes the requests that have begun.

@@ -1,0 +1,152 @@
+//! Arguments and what they mean once checked.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use crate::error::Error;
+
+/// Longest model name: it travels in paths, labels and log lines.
+pub const MODEL_NAME_LEN_MAX: usize = 128;
+
+/// Most threads one may ask for; ONNX Runtime takes stacks and arenas for each.
+pub const THREADS_MAX: usize = 1024;
+
+/// Arguments of `berth runtime`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Unix socket to serve on.
+    #[arg(long, value_name = "PATH", conflicts_with = "listen", required_unless_present = "listen")]
+    pub socket: Option<PathBuf>,
+    /// Address to serve on, in the clear and without keys: for development.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// The model: its name and a bundle directory, a directory with `model.onnx`, or an `.onnx` file.
+    #[arg(long, value_name = "NAME=PATH")]
+    pub model: String,
+    /// Version that clients see.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub model_version: u64,
+    /// Threads for inference; without it, the CPUs that the cgroup and the affinity mask allow.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Memory the process may use, in bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub memory_max: Option<u64>,
+    /// Do not restrict this process: for development on kernels without Landlock.
+    #[arg(long)]
+    pub no_sandbox: bool,
+}
+
+/// Checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to serve.
+    pub listen: Listen,
+    /// Name of the model.
+    pub model_name: String,
+    /// Its version.
+    pub model_version: String,
+    /// Where it is.
+    pub model_path: PathBuf,
+    /// Threads for inference, when given.
+    pub threads: Option<NonZeroUsize>,
+    /// Memory the process may use.
+    pub memory_bytes_max: Option<u64>,
+    /// Whether to enter the sandbox.
+    pub sandbox: bool,
+}
+
+/// Where to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// TCP.
+    Tcp(SocketAddr),
+}
+
+impl Config {
+    /// Checks `args`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Arguments`] says which argument is wrong and how to write it.
+    pub fn from_args(args: Args) -> Result<Self, Error> {
+        let listen = match (args.socket, args.listen) {
+            (Some(path), None) => Listen::Unix(path),
+            (None, Some(address)) => Listen::Tcp(address),
+            _ => return Err(Error::Arguments("give one of `--socket` and `--listen`".to_owned())),
+        };
+        let Some((name, path)) = args.model.split_once('=') else {
+            return Err(Error::Arguments(format!("`--model {}` has no `=`: write `--model NAME=PATH`", args.model)));
+        };
+        check_name(name)?;
+        if path.is_empty() {
+            return Err(Error::Arguments(format!("`--model {}` has no path: write `--model NAME=PATH`", args.model)));
+        }
+        let threads = args.threads.map(check_threads).transpose()?;
+        Ok(Self {
+            listen,
+            model_name: name.to_owned(),
+            model_version: args.model_version.to_string(),
+            model_path: Path::new(path).to_owned(),
+            threads,
+            memory_bytes_max: args.memory_max,
+            sandbox: !args.no_sandbox,
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > MODEL_NAME_LEN_MAX || !name.bytes().all(fits) {
+        return Err(Error::Arguments(format!(
+            "`{name}` is not a model name: use 1 to {MODEL_NAME_LEN_MAX} letters, digits, `-`, `_` and `.`"
+        )));
+    }
+    Ok(())
+}
+
+fn check_threads(threads: usize) -> Result<NonZeroUsize, Error> {
+    let wrong = || Error::Arguments(format!("`--threads {threads}` is out of range: use 1 to {THREADS_MAX}"));
+    NonZeroUsize::new(threads).filter(|threads| threads.get() <= THREADS_MAX).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(model: &str) -> Args {
+        Args {
+            socket: Some("s.sock".into()),
+            listen: None,
+            model: model.to_owned(),
+            model_version: 7,
+            threads: None,
+            memory_max: None,
+            no_sandbox: false,
+        }
+    }
+
+    #[test]
+    fn a_model_is_a_name_and_a_path() {
+        let config = Config::from_args(args("iris=/m/a=b.onnx")).unwrap();
+        assert_eq!((config.model_name.as_str(), config.model_version.as_str()), ("iris", "7"));
+        assert_eq!(config.model_path, Path::new("/m/a=b.onnx"));
+        assert!(config.sandbox);
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        for model in ["iris", "iris=", "=x", "a/b=x", "a b=x"] {
+            assert!(matches!(Config::from_args(args(model)), Err(Error::Arguments(_))), "{model}");
+        }
+        let threads = Args { threads: Some(0), ..args("iris=x") };
+        assert!(Config::from_args(threads).unwrap_err().to_string().contains("`--threads 0`"));
+        let neither = Args { socket: None, ..args("iris=x") };
+        assert!(matches!(Config::from_args(neither), Err(Error::Arguments(_))));
+    }
+}

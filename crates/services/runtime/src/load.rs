@@ -1,0 +1,264 @@
+//! Makes a ready model of files: checks them, tries the model, measures it, verifies its golden cases.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use inference::{InferRequest, ModelMetadata};
+use ort::environment::Environment;
+use resources::condition::{Condition, ConditionKind, ConditionStatus};
+
+use crate::{
+    backend::{
+        Backend,
+        ort::{Optimisation, OrtBackend},
+    },
+    executor::{Pool, queue::Limits},
+    fit,
+    placement::{self, Cost, Plan},
+    registry::{Loaded, PLATFORM, Report},
+};
+use source::Source;
+
+pub mod golden;
+pub mod source;
+#[cfg(test)]
+mod tests;
+pub mod warmup;
+
+/// Runs that measure the cost of a model, at most; the fastest counts, which is the one nothing disturbed.
+const MEASURED_RUNS: usize = 16;
+
+/// Time to measure for, at most: a big model is known to be big after one run.
+const MEASURED_TIME: Duration = Duration::from_millis(100);
+
+/// Why a model did not load.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The path is no model.
+    #[error("`{path}` is not a model: {reason}", path = .path.display())]
+    Source {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A file could not be read.
+    #[error("cannot read `{path}`", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file is not what the bundle says.
+    #[error("the bundle is damaged: {0}; push the model again")]
+    Damaged(String),
+    /// ONNX Runtime refused the model.
+    #[error("ONNX Runtime refused the model: {0}")]
+    Refused(String),
+    /// The model has an input or output that cannot be served.
+    #[error("{0}")]
+    Signature(String),
+    /// The model failed on an input that came with it.
+    #[error("golden case `{case}` failed: {reason}")]
+    Golden {
+        /// The case.
+        case: String,
+        /// The difference.
+        reason: String,
+    },
+    /// The kernel gave no thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// What a model is loaded with.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    /// ONNX Runtime.
+    pub environment: Environment,
+    /// CPUs to use.
+    pub cpus: usize,
+}
+
+/// A model that ran once.
+struct Tried {
+    backend: OrtBackend,
+    metadata: ModelMetadata,
+    optimisation: Optimisation,
+    /// A request it answers; `None` when none could be made up.
+    works: Option<InferRequest>,
+    /// Why it runs below [`Optimisation::All`].
+    trouble: Option<String>,
+}
+
+impl Loader {
+    /// Loads the model at `path` to be served as `announced`. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] says why the model cannot be served.
+    pub fn load(&self, announced: &ModelMetadata, path: &Path) -> Result<Loaded, LoadError> {
+        let source = Source::open(path)?;
+        let tried = self.try_levels(announced, &source)?;
+        let Tried { mut backend, metadata, optimisation, works, trouble } = tried;
+        let cost = measure(&mut backend, works.as_ref());
+        let plan = placement::plan(cost, source.bytes, self.cpus);
+        tracing::info!(
+            model = %metadata.name, %optimisation, run_us = cost.run.as_micros(), sessions = plan.sessions,
+            threads = plan.threads, "model measured"
+        );
+        let mut sessions = self.sessions(backend, plan, &source, optimisation)?;
+        let golden = verify(&mut sessions, &source)?;
+        let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden];
+        let sessions = sessions.into_iter().map(|session| Box::new(session) as Box<dyn Backend>).collect();
+        let pool = Pool::new(sessions, cost, Limits::default()).map_err(LoadError::Thread)?;
+        Ok(Loaded {
+            metadata,
+            classes: source.classes,
+            executor: Box::new(pool),
+            report: Report { optimisation: Some(optimisation), conditions },
+        })
+    }
+
+    /// Opens the model at the highest level of optimisation at which it runs.
+    ///
+    /// ONNX Runtime's rewriting of some valid graphs gives graphs that fail in every run; only running shows it.
+    fn try_levels(&self, announced: &ModelMetadata, source: &Source) -> Result<Tried, LoadError> {
+        let plan = placement::guess(source.bytes, self.cpus);
+        let mut trouble: Option<String> = None;
+        let mut unsuitable = None;
+        let mut refused = None;
+        for optimisation in Optimisation::LADDER {
+            let opened = OrtBackend::open(&self.environment, &source.model, optimisation, plan.threads);
+            let mut backend = match opened {
+                Ok(backend) => backend,
+                Err(error) => {
+                    trouble.get_or_insert_with(|| error.clone());
+                    refused.get_or_insert(error);
+                    continue;
+                }
+            };
+            let (inputs, outputs) = backend.signature().map_err(LoadError::Signature)?;
+            let metadata = ModelMetadata { inputs, outputs, platform: PLATFORM.to_owned(), ..announced.clone() };
+            match warm_up(&mut backend, &metadata, source) {
+                Ok(works) => return Ok(Tried { backend, metadata, optimisation, works: Some(works), trouble }),
+                Err(error) => {
+                    tracing::warn!(%optimisation, %error, "the model failed its first run");
+                    trouble.get_or_insert(error);
+                    let tried = Tried { backend, metadata, optimisation, works: None, trouble: trouble.clone() };
+                    unsuitable.get_or_insert(tried);
+                }
+            }
+        }
+        // It runs at no level: with inputs of its own the model is to blame, with made-up ones the inputs may be.
+        match (unsuitable, source.golden.first()) {
+            (Some(_), Some(case)) => {
+                Err(LoadError::Golden { case: case.name.clone(), reason: trouble.unwrap_or_default() })
+            }
+            (Some(tried), None) => Ok(tried),
+            (None, _) => Err(LoadError::Refused(refused.unwrap_or_default())),
+        }
+    }
+
+    /// The sessions of `plan`. `backend`, which was opened as guessed, is the first if the guess was right.
+    fn sessions(
+        &self,
+        backend: OrtBackend,
+        plan: Plan,
+        source: &Source,
+        optimisation: Optimisation,
+    ) -> Result<Vec<OrtBackend>, LoadError> {
+        let mut sessions = Vec::with_capacity(plan.sessions);
+        if placement::guess(source.bytes, self.cpus).threads == plan.threads {
+            sessions.push(backend);
+        } else {
+            // Dropped before the next is opened, so that memory holds the weights once.
+            drop(backend);
+        }
+        while sessions.len() < plan.sessions {
+            let opened = OrtBackend::open(&self.environment, &source.model, optimisation, plan.threads);
+            sessions.push(opened.map_err(LoadError::Refused)?);
+        }
+        Ok(sessions)
+    }
+}
+
+/// Runs requests until one is answered, and gives it back; else the first error.
+fn warm_up(backend: &mut OrtBackend, metadata: &ModelMetadata, source: &Source) -> Result<InferRequest, String> {
+    let given: Vec<_> = source.golden.iter().take(1).map(|case| case.request.clone()).collect();
+    let requests = if given.is_empty() { warmup::requests(&metadata.inputs) } else { given };
+    let mut first_error = None;
+    for request in requests {
+        let ran = fit::check(metadata, &request).and_then(|()| backend.run(&request));
+        match ran {
+            Ok(_) => return Ok(request),
+            Err(error) => drop(first_error.get_or_insert(error.to_string())),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| "its inputs are too big to make up".to_owned()))
+}
+
+fn measure(backend: &mut OrtBackend, works: Option<&InferRequest>) -> Cost {
+    // Nothing is known of a model that no made-up input suits: it is served like a big one, in which nobody has to wait
+    // for a thread that reads requests.
+    let unknown = Cost { run: placement::TINY_COST_MAX, bytes: 0 };
+    let Some(request) = works else { return unknown };
+    let begun = Instant::now();
+    let mut fastest: Option<Duration> = None;
+    for _ in 0..MEASURED_RUNS {
+        let run = Instant::now();
+        if backend.run(request).is_err() {
+            break;
+        }
+        let took = run.elapsed();
+        fastest = Some(fastest.map_or(took, |fastest| fastest.min(took)));
+        if begun.elapsed() > MEASURED_TIME {
+            break;
+        }
+    }
+    fastest.map_or(unknown, |run| Cost { run, bytes: fit::bytes(request) })
+}
+
+/// Runs every golden case, in turn on every session, so that each has run before it serves.
+fn verify(sessions: &mut [OrtBackend], source: &Source) -> Result<Condition, LoadError> {
+    if source.golden.is_empty() {
+        let message =
+            "the model came without golden cases: add `golden.json` to have its answers checked at each start";
+        return Ok(condition(ConditionKind::GoldenVerified, ConditionStatus::Unknown, "NoGoldenCases", message));
+    }
+    for session in sessions {
+        for case in &source.golden {
+            let ran = session.run(&case.request).map_err(|error| error.to_string());
+            let compared = ran.and_then(|ran| golden::compare(case, &ran.outputs));
+            compared.map_err(|reason| LoadError::Golden { case: case.name.clone(), reason })?;
+        }
+    }
+    let message = format!("{} golden cases gave the expected outputs", source.golden.len());
+    Ok(condition(ConditionKind::GoldenVerified, ConditionStatus::True, "CasesMatch", &message))
+}
+
+fn optimised(optimisation: Optimisation, works: bool, trouble: Option<&str>) -> Condition {
+    let kind = ConditionKind::Optimised;
+    let trouble = trouble.unwrap_or_default();
+    if !works {
+        let message = format!(
+            "no made-up input suited the model, so it was not tried before serving: add `golden.json` with one \
+             request that it answers ({trouble})"
+        );
+        return condition(kind, ConditionStatus::Unknown, "NotTried", &message);
+    }
+    if optimisation == Optimisation::All {
+        return condition(kind, ConditionStatus::True, "AllOptimisations", "the model runs with every optimisation");
+    }
+    let message = format!("the model runs at `{optimisation}`, since above that it failed: {trouble}");
+    condition(kind, ConditionStatus::False, "FailedWhenOptimised", &message)
+}
+
+fn condition(kind: ConditionKind, status: ConditionStatus, reason: &str, message: &str) -> Condition {
+    let last_transition_time = Some(daemon::time::rfc3339(daemon::time::now_ms()));
+    Condition { kind, status, reason: reason.to_owned(), message: message.to_owned(), last_transition_time }
+}

@@ -1,0 +1,97 @@
+//! Loading of real models through ONNX Runtime.
+
+use inference::Datatype;
+
+use super::*;
+use crate::{
+    backend::ort::tests::{file, floats},
+    library::tests::environment,
+    onnx::{self, Dim},
+    registry::Model,
+};
+
+fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let loader = Loader { environment: environment().clone(), cpus: 2 };
+    loader.load(Model::announced("m".into(), "4".into()).metadata(), path)
+}
+
+fn condition_of(loaded: &Loaded, kind: ConditionKind) -> &Condition {
+    loaded.report.conditions.iter().find(|condition| condition.kind == kind).unwrap()
+}
+
+#[tokio::test]
+async fn a_file_becomes_a_model_that_answers() {
+    let (_directory, path) = file(&onnx::sum_and_difference());
+    let loaded = load(&path).unwrap();
+    assert_eq!(loaded.report.optimisation, Some(Optimisation::All));
+    assert_eq!(condition_of(&loaded, ConditionKind::Optimised).status, ConditionStatus::True);
+    assert_eq!(condition_of(&loaded, ConditionKind::GoldenVerified).status, ConditionStatus::Unknown);
+    let model = Model::announced("m".into(), "4".into());
+    model.load(loaded);
+    let inputs = vec![floats("b", &[2, 4], &[1.0; 8]), floats("a", &[2, 4], &[2.0; 8])];
+    let request = InferRequest { id: Some("7".into()), inputs, ..InferRequest::default() };
+    let answer = model.infer(request, None).await.unwrap();
+    assert_eq!(answer.response.id.as_deref(), Some("7"));
+    assert_eq!((answer.response.model_name.as_str(), answer.response.model_version.as_str()), ("m", "4"));
+    assert_eq!(answer.response.outputs[0], floats("sum", &[2, 4], &[3.0; 8]));
+    let wrong = InferRequest { inputs: vec![floats("a", &[2, 3], &[2.0; 6])], ..InferRequest::default() };
+    assert!(matches!(model.infer(wrong, None).await, Err(inference::InferError::InvalidInput(_))));
+}
+
+#[test]
+fn a_directory_has_its_model_in_it() {
+    let (directory, _path) = file(&onnx::identity(Datatype::Int64));
+    assert!(load(directory.path()).is_ok());
+    let empty = tempfile::tempdir().unwrap();
+    let text = load(empty.path()).unwrap_err().to_string();
+    assert!(text.contains("there is no `model.onnx` in it"), "{text}");
+    let text = load(Path::new("/nowhere")).unwrap_err().to_string();
+    assert!(text.contains("`/nowhere`"), "{text}");
+}
+
+#[test]
+fn variable_sizes_that_one_does_not_suit_are_found() {
+    // Concatenated to itself and multiplied by rows of 16: the variable size must be eight.
+    let input = onnx::tensor_type(Datatype::Fp32, &[Dim::Named("batch"), Dim::Named("width")]);
+    let other = onnx::tensor_type(Datatype::Fp32, &[Dim::Size(1), Dim::Size(8)]);
+    let model = onnx::model(
+        &[
+            onnx::node("Add", &["x", "w"], &["s"]),
+            onnx::node("MatMul", &["x", "t"], &["y"]),
+            onnx::node("Transpose", &["w"], &["t"]),
+        ],
+        &[("x", input.clone()), ("w", other)],
+        &[("s", input.clone()), ("y", input)],
+    );
+    let (_directory, path) = file(&model);
+    // Its nodes are not in topological order, which ONNX Runtime accepts.
+    let loaded = load(&path).unwrap();
+    assert_eq!(condition_of(&loaded, ConditionKind::Optimised).status, ConditionStatus::True);
+}
+
+#[test]
+fn a_model_that_no_made_up_input_suits_is_served_untried() {
+    // Seven columns are wanted by the second operand, and seven is not among the sizes that are tried.
+    let input = onnx::tensor_type(Datatype::Fp32, &[Dim::Named("width")]);
+    let other = onnx::tensor_type(Datatype::Fp32, &[Dim::Size(7), Dim::Size(7)]);
+    let model = onnx::model(
+        &[onnx::node("MatMul", &["x", "w"], &["y"])],
+        &[("x", input.clone()), ("w", other)],
+        &[("y", input)],
+    );
+    let (_directory, path) = file(&model);
+    let loaded = load(&path).unwrap();
+    let optimised = condition_of(&loaded, ConditionKind::Optimised);
+    assert_eq!((optimised.status, optimised.reason.as_str()), (ConditionStatus::Unknown, "NotTried"));
+    assert!(optimised.message.contains("golden.json"));
+}
+
+#[test]
+fn what_cannot_be_served_says_why() {
+    let (_directory, path) = file(b"no model");
+    assert!(matches!(load(&path), Err(LoadError::Refused(_))));
+    let kind = onnx::tensor_type(Datatype::Fp32, &[Dim::Size(1)]);
+    let constant = onnx::model(&[onnx::node("RandomUniformLike", &["x"], &["y"])], &[("x", kind.clone())], &[]);
+    let (_directory, path) = file(&constant);
+    assert!(load(&path).is_err());
+}
