@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     backend::{Backend, Ran},
-    fit,
     placement::Cost,
     registry::{Executed, Execution, Executor, Timings},
+    size,
 };
 use queue::{Limits, Next, Queue, Waiting};
 
@@ -72,7 +72,7 @@ impl Pool {
         if deadline.is_some_and(|deadline| deadline.into_std() <= arrived) {
             return Err(expired());
         }
-        let bytes = fit::bytes(&request);
+        let bytes = size::bytes(&request);
         if self.cost.inline(bytes)
             && let Some(mut session) = self.shared.take_idle()
         {

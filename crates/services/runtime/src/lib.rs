@@ -25,14 +25,15 @@ pub mod backend;
 pub mod config;
 pub mod error;
 pub mod executor;
-pub mod fit;
 pub mod library;
 pub mod load;
 pub mod metrics;
-#[cfg(test)]
-mod onnx;
 pub mod placement;
 pub mod registry;
+pub mod size;
+
+#[cfg(test)]
+mod onnx;
 
 pub use config::Args;
 pub use error::Error;

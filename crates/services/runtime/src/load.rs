@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inference::{InferRequest, ModelMetadata};
+use inference::{InferRequest, ModelMetadata, contract};
 use ort::environment::Environment;
 use resources::condition::{Condition, ConditionKind, ConditionStatus};
 
@@ -16,9 +16,9 @@ use crate::{
         ort::{Optimisation, OrtBackend},
     },
     executor::{Pool, queue::Limits},
-    fit,
     placement::{self, Cost, Plan},
     registry::{Loaded, PLATFORM, Report},
+    size,
 };
 use source::Source;
 
@@ -62,6 +62,14 @@ pub enum LoadError {
     /// The model has an input or output that cannot be served.
     #[error("{0}")]
     Signature(String),
+    /// The golden cases cannot be read.
+    #[error("`{path}` cannot be used: {reason}", path = .path.display())]
+    GoldenFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The model failed on an input that came with it.
     #[error("golden case `{case}` failed: {reason}")]
     Golden {
@@ -112,7 +120,7 @@ impl Loader {
             threads = plan.threads, "model measured"
         );
         let mut sessions = self.sessions(backend, plan, &source, optimisation)?;
-        let golden = verify(&mut sessions, &source)?;
+        let golden = verify(&mut sessions, &metadata, &source)?;
         let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden];
         let sessions = sessions.into_iter().map(|session| Box::new(session) as Box<dyn Backend>).collect();
         let pool = Pool::new(sessions, cost, Limits::default()).map_err(LoadError::Thread)?;
@@ -193,7 +201,7 @@ fn warm_up(backend: &mut OrtBackend, metadata: &ModelMetadata, source: &Source) 
     let requests = if given.is_empty() { warmup::requests(&metadata.inputs) } else { given };
     let mut first_error = None;
     for request in requests {
-        let ran = fit::check(metadata, &request).and_then(|()| backend.run(&request));
+        let ran = contract::check(&request, metadata).and_then(|()| backend.run(&request));
         match ran {
             Ok(_) => return Ok(request),
             Err(error) => drop(first_error.get_or_insert(error.to_string())),
@@ -220,11 +228,11 @@ fn measure(backend: &mut OrtBackend, works: Option<&InferRequest>) -> Cost {
             break;
         }
     }
-    fastest.map_or(unknown, |run| Cost { run, bytes: fit::bytes(request) })
+    fastest.map_or(unknown, |run| Cost { run, bytes: size::bytes(request) })
 }
 
 /// Runs every golden case, in turn on every session, so that each has run before it serves.
-fn verify(sessions: &mut [OrtBackend], source: &Source) -> Result<Condition, LoadError> {
+fn verify(sessions: &mut [OrtBackend], metadata: &ModelMetadata, source: &Source) -> Result<Condition, LoadError> {
     if source.golden.is_empty() {
         let message =
             "the model came without golden cases: add `golden.json` to have its answers checked at each start";
@@ -232,8 +240,8 @@ fn verify(sessions: &mut [OrtBackend], source: &Source) -> Result<Condition, Loa
     }
     for session in sessions {
         for case in &source.golden {
-            let ran = session.run(&case.request).map_err(|error| error.to_string());
-            let compared = ran.and_then(|ran| golden::compare(case, &ran.outputs));
+            let ran = contract::check(&case.request, metadata).and_then(|()| session.run(&case.request));
+            let compared = ran.map_err(|error| error.to_string()).and_then(|ran| golden::compare(case, &ran.outputs));
             compared.map_err(|reason| LoadError::Golden { case: case.name.clone(), reason })?;
         }
     }

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use inference::{InferError, InferRequest, InferResponse, ModelMetadata, Tensor};
+use inference::{InferError, InferRequest, InferResponse, ModelMetadata, Tensor, contract};
 use resources::condition::Condition;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{backend::ort::Optimisation, fit, metrics::Counters};
+use crate::{backend::ort::Optimisation, metrics::Counters, size};
 
 /// `platform` of every model, `<project>_<format>` as the protocol spells it.
 pub const PLATFORM: &str = "onnx_onnxv1";
@@ -203,7 +203,7 @@ impl Model {
     pub async fn infer(&self, request: InferRequest, deadline: Option<Instant>) -> Result<Answer, InferError> {
         let begun = Instant::now();
         let counting = self.counters.begin();
-        let batch = fit::batch_size(self.metadata(), &request);
+        let batch = size::batch(self.metadata(), &request);
         let answered = self.answer(request, deadline).await;
         match &answered {
             Ok(answer) => counting.succeeded(batch, begun.elapsed(), &answer.timings),
@@ -216,7 +216,7 @@ impl Model {
         let Some(loaded) = self.loaded.get() else {
             return Err(InferError::Unavailable(format!("model `{}` is still loading", self.name())));
         };
-        fit::check(&loaded.metadata, &request)?;
+        contract::check(&request, &loaded.metadata)?;
         let id = request.id.take();
         let (outputs, timings) = loaded.executor.execute(request, deadline).await?;
         let response = InferResponse {

@@ -2,14 +2,24 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
-use super::{LoadError, golden::Case};
+use super::{
+    LoadError,
+    golden::{self, Case},
+};
 
 /// Name of the model's file in a directory.
 const MODEL_FILE: &str = "model.onnx";
+
+/// Name of the file of golden cases.
+const GOLDEN_FILE: &str = "golden.json";
+
+/// Most bytes of golden cases: they are held and run at each start.
+const GOLDEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A model's files, found and checked.
 #[derive(Debug)]
@@ -49,8 +59,24 @@ impl Source {
             return Err(LoadError::Source { path: path.to_owned(), reason });
         }
         let bytes = size_of_files(path).map_err(|source| read_error(path, source))?;
-        Ok(Self { model, bytes, classes: BTreeMap::new(), golden: Vec::new() })
+        let golden = read_golden(&path.join(GOLDEN_FILE))?;
+        Ok(Self { model, bytes, classes: BTreeMap::new(), golden })
     }
+}
+
+fn read_golden(path: &Path) -> Result<Vec<Case>, LoadError> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(read_error(path, error)),
+    };
+    let mut json = Vec::new();
+    file.take(GOLDEN_BYTES_MAX + 1).read_to_end(&mut json).map_err(|error| read_error(path, error))?;
+    let wrong = |reason: String| LoadError::GoldenFile { path: path.to_owned(), reason };
+    if json.len() as u64 > GOLDEN_BYTES_MAX {
+        return Err(wrong(format!("it is over {GOLDEN_BYTES_MAX} bytes: keep fewer cases")));
+    }
+    golden::parse(&json).map_err(wrong)
 }
 
 fn size_of_files(directory: &Path) -> io::Result<u64> {

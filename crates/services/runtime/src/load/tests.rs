@@ -49,6 +49,29 @@ fn a_directory_has_its_model_in_it() {
     assert!(text.contains("`/nowhere`"), "{text}");
 }
 
+const GOLDEN: &str = r#"{"cases":[{"name":"twos",
+    "request":{"inputs":[
+        {"name":"a","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]},
+        {"name":"b","shape":[1,4],"datatype":"FP32","data":[1,1,1,1]}]},
+    "response":{"outputs":[{"name":"sum","shape":[1,4],"datatype":"FP32","data":[2,3,4,5]}]}}]}"#;
+
+#[test]
+fn golden_cases_are_verified_and_a_wrong_answer_stops_the_model() {
+    let (directory, _path) = file(&onnx::sum_and_difference());
+    let golden = directory.path().join("golden.json");
+    std::fs::write(&golden, GOLDEN).unwrap();
+    let loaded = load(directory.path()).unwrap();
+    assert_eq!(condition_of(&loaded, ConditionKind::GoldenVerified).status, ConditionStatus::True);
+    std::fs::write(&golden, GOLDEN.replace("[2,3,4,5]", "[2,3,4,6]")).unwrap();
+    let text = load(directory.path()).unwrap_err().to_string();
+    assert!(text.contains("golden case `twos` failed: output `sum` is 5 at element 3, expected 6"), "{text}");
+    std::fs::write(&golden, GOLDEN.replace("\"b\"", "\"c\"")).unwrap();
+    let text = load(directory.path()).unwrap_err().to_string();
+    assert!(text.contains("golden case `twos` failed") && text.contains("`c`"), "{text}");
+    std::fs::write(&golden, "{}").unwrap();
+    assert!(matches!(load(directory.path()), Err(LoadError::GoldenFile { .. })));
+}
+
 #[test]
 fn variable_sizes_that_one_does_not_suit_are_found() {
     // Concatenated to itself and multiplied by rows of 16: the variable size must be eight.

@@ -1,7 +1,9 @@
 //! Inputs made up to try a model with. Pure.
 
 use bytes::Bytes;
-use inference::{InferRequest, Tensor, TensorData, TensorSpec};
+use inference::{InferRequest, Tensor, TensorData, TensorSpec, tensor::elements};
+
+use crate::size;
 
 /// Sizes tried for variable dimensions: one, a small batch, what an 8-fold pooling needs, and usual image sizes.
 const SIZES: [usize; 5] = [1, 2, 8, 32, 224];
@@ -22,7 +24,7 @@ pub fn requests(inputs: &[TensorSpec]) -> Vec<InferRequest> {
         }
         let made = inputs.iter().zip(&shapes).map(|(spec, shape)| tensor(spec, shape)).collect::<Option<Vec<_>>>();
         shapes_tried.push(shapes);
-        let fits = |tensors: &Vec<Tensor>| tensors.iter().map(held).sum::<usize>() <= BYTES_MAX;
+        let fits = |tensors: &Vec<Tensor>| tensors.iter().map(size::tensor_bytes).sum::<usize>() <= BYTES_MAX;
         if let Some(tensors) = made.filter(fits) {
             requests.push(InferRequest { inputs: tensors, ..InferRequest::default() });
         }
@@ -41,7 +43,7 @@ fn shape(spec: &TensorSpec, batch: usize, size: usize) -> Vec<usize> {
 
 /// Zeros, or empty strings; `None` when they would take too much memory.
 fn tensor(spec: &TensorSpec, shape: &[usize]) -> Option<Tensor> {
-    let elements = shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim))?;
+    let elements = elements(shape)?;
     let bytes = elements.checked_mul(spec.datatype.size().unwrap_or(size_of::<Bytes>()))?;
     if bytes > BYTES_MAX {
         return None;
@@ -57,13 +59,6 @@ fn tensor(spec: &TensorSpec, shape: &[usize]) -> Option<Tensor> {
         parameters: Vec::new(),
         data,
     })
-}
-
-fn held(tensor: &Tensor) -> usize {
-    match &tensor.data {
-        TensorData::Fixed(bytes) => bytes.len(),
-        TensorData::Strings(strings) => strings.len() * size_of::<Bytes>(),
-    }
 }
 
 #[cfg(test)]
