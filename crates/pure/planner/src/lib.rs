@@ -1,1 +1,31 @@
-//! Skeleton.
+//! Plans: from what is desired and what is observed to what to do next, with the reasons in words.
+//!
+//! [`plan`] is a pure function. It takes no hints about what changed, does the same work every time, and never retries:
+//! what did not work shows up as an observation the next time. [`check`] states the invariants of every plan.
+
+mod backoff;
+mod check;
+mod input;
+mod output;
+mod routes;
+mod service;
+mod status;
+
+pub use backoff::backoff_ms;
+pub use check::check;
+pub use input::{DesiredRevision, DesiredService, Failures, Input, ObservedReplica, Phase};
+pub use output::{Action, Plan, Report, ServicePlan};
+
+/// Decides what to do now.
+pub fn plan(input: &Input) -> Plan {
+    let mut plan = Plan::default();
+    for service in &input.services {
+        service::plan_service(input, service, &mut plan);
+    }
+    service::plan_strays(input, &mut plan);
+    plan.routes = routes::routes(input);
+    plan
+}
+
+#[cfg(test)]
+mod tests;
