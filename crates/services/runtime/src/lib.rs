@@ -25,11 +25,13 @@ pub mod backend;
 pub mod config;
 pub mod error;
 pub mod executor;
+pub mod grpc;
 pub mod library;
 pub mod load;
 pub mod metrics;
 pub mod placement;
 pub mod registry;
+pub mod rest;
 pub mod size;
 
 #[cfg(test)]

@@ -1,0 +1,140 @@
+//! The methods of `inference.GRPCInferenceService`.
+
+use inference::InferError;
+use tonic::{
+    Request, Response, Status,
+    codec::SingleMessageCompressionOverride,
+    metadata::{MetadataMap, MetadataValue},
+};
+
+use super::{convert, proto, proto::grpc_inference_service_server::GrpcInferenceService, status};
+use crate::{
+    registry::Registry,
+    rest::{self, Limits, REQUEST_ID_HEADER, SERVER_NAME, SERVER_VERSION, SERVICE_HEADER},
+};
+
+/// The models over gRPC.
+#[derive(Debug)]
+pub(super) struct Service {
+    registry: Registry,
+    limits: Limits,
+}
+
+impl Service {
+    pub(super) fn new(registry: Registry, limits: Limits) -> Self {
+        Self { registry, limits }
+    }
+
+    async fn infer(
+        &self,
+        metadata: &MetadataMap,
+        message: proto::ModelInferRequest,
+    ) -> Result<Response<proto::ModelInferResponse>, InferError> {
+        let deadline = status::deadline(metadata)?;
+        let (name, version) = (message.model_name.as_str(), version(&message.model_version));
+        let model = rest::admitted(&self.registry, name, version, service(metadata))?;
+        let (request, contents) = convert::request(message)?;
+        let answer = model.infer(request, deadline).await?;
+        tracing::debug!(
+            model = model.name(),
+            request_id = metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()),
+            queue_us = answer.timings.queue.as_micros(),
+            compute_us = answer.timings.compute.as_micros(),
+            "inference answered"
+        );
+        let message = convert::response(answer.response, contents)?;
+        let (size, size_max) = (prost::Message::encoded_len(&message), self.limits.body_bytes_max);
+        if size > size_max {
+            return Err(InferError::TooLarge(format!(
+                "the answer has {size} bytes, more than {size_max}: send fewer rows at a time"
+            )));
+        }
+        let mut response = Response::new(message);
+        let queue = answer.timings.queue.as_secs_f64() * 1e3;
+        let compute = answer.timings.compute.as_secs_f64() * 1e3;
+        if let Ok(value) = MetadataValue::try_from(format!("queue;dur={queue:.3},compute;dur={compute:.3}")) {
+            response.metadata_mut().insert("server-timing", value);
+        }
+        // Clients of most languages say that they could read compressed answers; who compresses its request wants them.
+        let compressed = metadata.get("grpc-encoding").is_some_and(|coding| coding != "identity");
+        if !compressed {
+            response.extensions_mut().insert(SingleMessageCompressionOverride::Disable);
+        }
+        Ok(response)
+    }
+}
+
+fn service(metadata: &MetadataMap) -> Option<&[u8]> {
+    metadata.get(SERVICE_HEADER).map(MetadataValue::as_encoded_bytes)
+}
+
+fn version(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Service {
+    async fn server_live(
+        &self,
+        _: Request<proto::ServerLiveRequest>,
+    ) -> Result<Response<proto::ServerLiveResponse>, Status> {
+        Ok(Response::new(proto::ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<proto::ServerReadyRequest>,
+    ) -> Result<Response<proto::ServerReadyResponse>, Status> {
+        Ok(Response::new(proto::ServerReadyResponse { ready: self.registry.ready() }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<proto::ModelReadyRequest>,
+    ) -> Result<Response<proto::ModelReadyResponse>, Status> {
+        let message = request.get_ref();
+        let service = service(request.metadata());
+        let model =
+            rest::find(&self.registry, &message.name, version(&message.version), service).map_err(status::of)?;
+        let ready = model.ready() && !self.registry.draining();
+        Ok(Response::new(proto::ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<proto::ServerMetadataRequest>,
+    ) -> Result<Response<proto::ServerMetadataResponse>, Status> {
+        Ok(Response::new(proto::ServerMetadataResponse {
+            name: SERVER_NAME.to_owned(),
+            version: SERVER_VERSION.to_owned(),
+            extensions: rest::EXTENSIONS.map(str::to_owned).to_vec(),
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<proto::ModelMetadataRequest>,
+    ) -> Result<Response<proto::ModelMetadataResponse>, Status> {
+        let message = request.get_ref();
+        let service = service(request.metadata());
+        let model =
+            rest::find(&self.registry, &message.name, version(&message.version), service).map_err(status::of)?;
+        if !model.ready() {
+            return Err(status::of(rest::loading(&model)));
+        }
+        Ok(Response::new(convert::metadata(model.metadata())))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<proto::ModelInferRequest>,
+    ) -> Result<Response<proto::ModelInferResponse>, Status> {
+        let (metadata, _, message) = request.into_parts();
+        let name = message.model_name.clone();
+        self.infer(&metadata, message).await.map_err(|error| {
+            let request_id = metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
+            rest::log_refusal(&name, request_id, &error);
+            status::of(error)
+        })
+    }
+}

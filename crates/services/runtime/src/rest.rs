@@ -1,0 +1,309 @@
+//! The Open Inference Protocol over REST: every route of the protocol, with and without a version.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    response::Response,
+};
+use bytes::Bytes;
+use inference::{InferError, OutputEncoding, binary, json};
+use tokio::time::Instant;
+
+use crate::registry::{Model, Registry, Timings};
+use coding::Coding;
+use route::{Route, Target};
+
+mod answer;
+mod body;
+mod coding;
+mod route;
+
+/// Extensions of the protocol that `GET /v2` and `ServerMetadata` name.
+pub const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+
+/// Name that `GET /v2` and `ServerMetadata` give.
+pub const SERVER_NAME: &str = "berth";
+
+/// Version that `GET /v2` and `ServerMetadata` give.
+pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Names the service a request was routed to; the gateway sends it with every request.
+pub(crate) const SERVICE_HEADER: &str = "x-berth-service";
+
+/// Milliseconds that the client still waits.
+const TIMEOUT_HEADER: &str = "x-berth-timeout-ms";
+
+/// Names the request in logs.
+pub(crate) const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// Longest deadline; beyond it there is none in practice, and sums of times stay far from overflow.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bodies up to this size are parsed where they arrive; larger ones would keep other connections of the thread waiting for
+/// more than about a millisecond and go to a thread of their own.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// Bounds on one request and one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request, after decompression, and of a gRPC message in either direction.
+    pub body_bytes_max: usize,
+}
+
+impl Default for Limits {
+    /// 64 MiB, as the gateway: a batch of 100 images of 224 x 224 in FP32.
+    fn default() -> Self {
+        Self { body_bytes_max: 64 * 1024 * 1024 }
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    registry: Registry,
+    limits: Limits,
+}
+
+/// Why a request gets no answer from a model.
+enum Refusal {
+    /// The inference went wrong.
+    Infer(InferError),
+    /// The body is compressed in a way that is not understood; the text says what is.
+    Coding(String),
+}
+
+impl From<InferError> for Refusal {
+    fn from(error: InferError) -> Self {
+        Self::Infer(error)
+    }
+}
+
+/// Every route of the protocol, and JSON answers for all other paths. It has the fallback of the router it is merged into.
+pub fn router(registry: Registry, limits: Limits) -> Router {
+    Router::new().fallback(handle).with_state(Shared { registry, limits })
+}
+
+async fn handle(State(shared): State<Shared>, request: Request) -> Response {
+    let path = request.uri().path();
+    let Some(route) = Route::parse(path) else {
+        return answer::unknown_path(path, request.headers());
+    };
+    let method = request.method();
+    let head = method == Method::HEAD;
+    if method == Method::OPTIONS {
+        return answer::options(route.allow());
+    }
+    if !(*method == route.method() || head && route.method() == Method::GET) {
+        return answer::method_not_allowed(method, route.allow());
+    }
+    let registry = &shared.registry;
+    let response = match &route {
+        Route::Server => answer::json(StatusCode::OK, server_metadata()),
+        Route::Live => answer::health("live", true),
+        Route::Ready => answer::health("ready", registry.ready()),
+        Route::Metadata(target) => model_metadata(registry, target, request.headers()),
+        Route::ModelReady(target) => model_ready(registry, target, request.headers()),
+        Route::Infer(target) => {
+            let target = target.to_owned();
+            return infer(&shared, &target, request).await;
+        }
+    };
+    if head { answer::without_body(response) } else { response }
+}
+
+/// `{"name":…,"version":…,"extensions":[…]}`.
+fn server_metadata() -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    out.extend_from_slice(b"{\"name\":");
+    json::write_string(&mut out, SERVER_NAME);
+    out.extend_from_slice(b",\"version\":");
+    json::write_string(&mut out, SERVER_VERSION);
+    out.extend_from_slice(b",\"extensions\":[");
+    for (index, extension) in EXTENSIONS.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        json::write_string(&mut out, extension);
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+fn model_metadata(registry: &Registry, target: &Target<'_>, headers: &HeaderMap) -> Response {
+    match find(registry, &target.name, target.version.as_deref(), service(headers)) {
+        Ok(model) if model.ready() => answer::json(StatusCode::OK, json::write_metadata(model.metadata())),
+        Ok(model) => answer::error(&loading(&model)),
+        Err(error) => answer::error(&error),
+    }
+}
+
+fn model_ready(registry: &Registry, target: &Target<'_>, headers: &HeaderMap) -> Response {
+    match find(registry, &target.name, target.version.as_deref(), service(headers)) {
+        Ok(model) => answer::model_health(model.name(), model.ready() && !registry.draining()),
+        Err(error) => answer::error(&error),
+    }
+}
+
+fn service(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(SERVICE_HEADER).map(header::HeaderValue::as_bytes)
+}
+
+/// The model `name`, which must also be the service that the request was routed to.
+pub(crate) fn find(
+    registry: &Registry,
+    name: &str,
+    version: Option<&str>,
+    service: Option<&[u8]>,
+) -> Result<Arc<Model>, InferError> {
+    if service.is_some_and(|service| service != name.as_bytes()) {
+        return Err(InferError::NotFound(format!("there is no model `{name}` in the service of this request")));
+    }
+    registry.model(name, version)
+}
+
+/// The model, if it may be given a request now. Nothing was run when it may not.
+pub(crate) fn admitted(
+    registry: &Registry,
+    name: &str,
+    version: Option<&str>,
+    service: Option<&[u8]>,
+) -> Result<Arc<Model>, InferError> {
+    let model = find(registry, name, version, service)?;
+    if registry.draining() {
+        return Err(InferError::Unavailable("this replica is shutting down: ask again".to_owned()));
+    }
+    if !model.ready() {
+        return Err(loading(&model));
+    }
+    Ok(model)
+}
+
+pub(crate) fn loading(model: &Model) -> InferError {
+    InferError::Unavailable(format!("model `{}` is still loading: ask again", model.name()))
+}
+
+async fn infer(shared: &Shared, target: &Target<'static>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match answered(shared, target, &parts.headers, body).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            let request_id = parts.headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
+            match refusal {
+                Refusal::Infer(error) => {
+                    log_refusal(&target.name, request_id, &error);
+                    answer::error(&error)
+                }
+                Refusal::Coding(message) => answer::unsupported_coding(&message),
+            }
+        }
+    }
+}
+
+/// Errors of ours need a look; errors of the sender are for whoever asks why.
+pub(crate) fn log_refusal(model: &str, request_id: Option<&str>, error: &InferError) {
+    if matches!(error, InferError::Internal(_)) {
+        tracing::warn!(model, request_id, %error, "inference failed");
+    } else {
+        tracing::info!(model, request_id, %error, "inference refused");
+    }
+}
+
+async fn answered(
+    shared: &Shared,
+    target: &Target<'static>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let deadline = deadline(headers)?;
+    let model = admitted(&shared.registry, &target.name, target.version.as_deref(), service(headers))?;
+    let header_length = header_length(headers)?;
+    let coding = Coding::of_request(headers).map_err(Refusal::Coding)?;
+    let limits = shared.limits;
+    let body = body::collect(body, limits.body_bytes_max, deadline).await?;
+    let reader = Arc::clone(&model);
+    // Compressed bytes count for more: they may inflate to anything up to the limit.
+    let work = if coding == Coding::Identity { body.len() } else { body.len().saturating_mul(8) };
+    let (request, encoding) = off_thread(work, move || {
+        let body = coding::inflate(body, coding, limits.body_bytes_max)?;
+        binary::read_request(body, header_length, reader.metadata())
+    })
+    .await?;
+    let answer = model.infer(request, deadline).await?;
+    tracing::debug!(
+        model = target.name.as_ref(),
+        request_id = headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()),
+        queue_us = answer.timings.queue.as_micros(),
+        compute_us = answer.timings.compute.as_micros(),
+        "inference answered"
+    );
+    let timings = answer.timings;
+    Ok(encoded(answer.response, encoding, timings, Coding::wanted(headers)).await?)
+}
+
+async fn encoded(
+    response: inference::InferResponse,
+    encoding: OutputEncoding,
+    timings: Timings,
+    wanted: Coding,
+) -> Result<Response, InferError> {
+    // Bytes are passed on as they are; text costs about three times the time per byte of tensor.
+    let json_bytes = response.outputs.iter().filter(|output| !encoding.is_binary(&output.name)).map(|output| {
+        let elements = output.data.elements(output.datatype);
+        elements.saturating_mul(8)
+    });
+    let work = json_bytes.fold(0, usize::saturating_add);
+    let encoded = off_thread(work, move || binary::write_response(&response, &encoding)).await?;
+    if wanted == Coding::Identity || encoded.len() < coding::COMPRESSED_BYTES_MIN {
+        return Ok(answer::inference(encoded, timings));
+    }
+    let header_length = encoded.binary.then_some(encoded.json.len());
+    let whole = encoded.into_bytes();
+    let compressed = off_thread(usize::MAX, move || coding::compress(&whole, wanted)).await?;
+    Ok(answer::compressed(compressed, wanted, header_length, timings))
+}
+
+/// Runs `work` here when it is small, else on a thread that may block.
+async fn off_thread<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, InferError> + Send + 'static,
+) -> Result<T, InferError> {
+    if bytes <= INLINE_BYTES_MAX {
+        return work();
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(InferError::Internal(format!("the codec failed: {error}"))))
+}
+
+fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, InferError> {
+    let Some(value) = headers.get(TIMEOUT_HEADER) else {
+        return Ok(None);
+    };
+    let timeout = value.to_str().ok().and_then(|text| text.trim().parse().ok()).map(Duration::from_millis);
+    let refused =
+        || InferError::InvalidInput(format!("the header `{TIMEOUT_HEADER}` must be a number of milliseconds"));
+    Ok(Some(Instant::now() + timeout.ok_or_else(refused)?.min(TIMEOUT_MAX)))
+}
+
+fn header_length(headers: &HeaderMap) -> Result<Option<usize>, InferError> {
+    let Some(value) = headers.get(binary::HEADER) else {
+        return Ok(None);
+    };
+    let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let refused = || {
+        InferError::InvalidInput(
+            "the header `Inference-Header-Content-Length` must be the number of bytes of JSON in the body".to_owned(),
+        )
+    };
+    length.map(Some).ok_or_else(refused)
+}
+
+/// JSON that goes out as it is.
+fn json_body(json: Vec<u8>) -> Body {
+    Body::from(Bytes::from(json))
+}
+
+#[cfg(test)]
+mod tests;
