@@ -16,7 +16,11 @@ pub const VERSION: &str = "1.32.0";
 /// Its file name, as in the Python wheel.
 pub const FILE: &str = "libonnxruntime.so.1.32.0";
 /// SHA-256 of `onnxruntime/capi/libonnxruntime.so.1.32.0` in the wheel for x86-64 Linux (`manylinux_2_28_x86_64`).
+#[cfg(not(target_arch = "aarch64"))]
 pub const SHA256: &str = "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f";
+/// SHA-256 of the same file in the wheel for 64-bit ARM (`manylinux_2_28_aarch64`).
+#[cfg(target_arch = "aarch64")]
+pub const SHA256: &str = "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a";
 /// Environment variable with the path of a library to use instead, unchecked.
 pub const OVERRIDE: &str = "BERTH_ONNXRUNTIME";
 
