@@ -1,1 +1,102 @@
-//! Skeleton.
+//! Model bundles: recognised by content, scanned, pushed atomically, content-addressed and verified.
+//!
+//! A bundle is a directory of read-only files with a `bundle.json` that names each file's SHA-256. The digest of
+//! `bundle.json` is the digest of the bundle. Files are shared between bundles by hard links to `blobs/sha256/<hex>`.
+
+mod collect;
+mod error;
+mod files;
+mod manifest;
+pub mod onnx;
+mod push;
+pub mod recognise;
+mod source;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+pub use error::StoreError;
+pub use manifest::{BundleFile, BundleManifest, MANIFEST_FILE, TensorInfo};
+pub use push::{Progress, Pushed};
+pub use verify::verify_dir;
+
+/// Files of one bundle. Models with external weights have a handful.
+pub const FILES_MAX: usize = 64;
+/// Bytes of one file.
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes of the ONNX file itself: protobuf's own limit; larger weights are external data.
+pub const MODEL_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Name of the model's file in a bundle.
+pub const MODEL_FILE: &str = "model.onnx";
+/// Name of the file with a person's notes on the model.
+pub const NOTES_FILE: &str = "bundle.yaml";
+/// Name of the file with golden inputs and expected outputs.
+pub const GOLDEN_FILE: &str = "golden.json";
+
+/// A content-addressed store in a directory. Any number of processes may push to it and read from it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in `root`, making what is missing. What an interrupted push left behind is removed.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let store = Self { root: root.to_owned() };
+        for directory in [store.blobs(), store.bundles(), store.temporary()] {
+            files::make_private_dir(&directory)?;
+        }
+        store.remove_rubbish()?;
+        Ok(store)
+    }
+
+    /// The directory of a bundle, when the store has it.
+    pub fn bundle_dir(&self, digest: &str) -> Result<PathBuf, StoreError> {
+        let hex = manifest::digest_hex(digest)?;
+        let directory = self.bundles().join(hex);
+        if directory.join(MANIFEST_FILE).is_file() {
+            Ok(directory)
+        } else {
+            Err(StoreError::UnknownBundle(digest.to_owned()))
+        }
+    }
+
+    /// Reads a bundle and compares every file with its digest.
+    pub fn verify(&self, digest: &str) -> Result<BundleManifest, StoreError> {
+        let directory = self.bundle_dir(digest)?;
+        let manifest = verify_dir(&directory)?;
+        let found = manifest.digest();
+        if found != digest {
+            return Err(StoreError::Damaged {
+                path: directory,
+                reason: format!("its digest is {found}, not {digest}"),
+            });
+        }
+        Ok(manifest)
+    }
+
+    /// Digests of all bundles.
+    pub fn list(&self) -> Result<Vec<String>, StoreError> {
+        let mut digests = Vec::new();
+        for entry in files::read_dir(&self.bundles())? {
+            digests.push(format!("sha256:{}", entry.to_string_lossy()));
+        }
+        digests.sort();
+        Ok(digests)
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join("blobs").join("sha256")
+    }
+
+    fn bundles(&self) -> PathBuf {
+        self.root.join("bundles")
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+}
+
+#[cfg(test)]
+mod tests;
