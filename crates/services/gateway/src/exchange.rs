@@ -1,0 +1,117 @@
+//! One request at a replica: what it holds while it is in flight, and what is counted and logged when it ends.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, Response};
+use tokio::time::Instant;
+
+use crate::{
+    error::Protocol,
+    headers,
+    limit::Share,
+    metrics::{Metrics, RevisionMetrics},
+};
+
+/// Numbers of gRPC's statuses end here; another number is `UNKNOWN`.
+const GRPC_STATUS_MAX: u16 = 16;
+const GRPC_UNKNOWN: u16 = 2;
+
+/// What a request takes from the limits; given back when it ends.
+#[derive(Debug, Default)]
+#[expect(dead_code, reason = "shares are held for their drop")]
+pub(crate) struct Shares {
+    /// Of the gateway.
+    pub gateway: Option<Share>,
+    /// Of the service.
+    pub service: Option<Share>,
+    /// Of the replica.
+    pub replica: Option<Share>,
+}
+
+/// A request in flight. Dropping it ends it.
+pub(crate) struct Exchange {
+    protocol: Protocol,
+    started: Instant,
+    deadline: Instant,
+    code: u16,
+    metrics: Arc<Metrics>,
+    revision: Arc<RevisionMetrics>,
+    request_id: HeaderValue,
+    broken: bool,
+    _shares: Shares,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("code", &self.code).finish_non_exhaustive()
+    }
+}
+
+/// What an exchange is made of.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// Which protocol.
+    pub protocol: Protocol,
+    /// When the request's head was there.
+    pub started: Instant,
+    /// When the answer must be over.
+    pub deadline: Instant,
+    /// Where it is counted.
+    pub revision: Arc<RevisionMetrics>,
+    /// How logs name it.
+    pub request_id: HeaderValue,
+    /// What it holds.
+    pub shares: Shares,
+}
+
+impl Exchange {
+    /// A request whose answer has begun.
+    pub(crate) fn new<B>(begun: Begun, metrics: Arc<Metrics>, answer: &Response<B>) -> Self {
+        let Begun { protocol, started, deadline, revision, request_id, shares } = begun;
+        let code = match protocol {
+            Protocol::Rest => answer.status().as_u16(),
+            // Trailers bring it; without any the call has no outcome.
+            Protocol::Grpc => grpc_status(answer.headers()).unwrap_or(GRPC_UNKNOWN),
+        };
+        Self { protocol, started, deadline, code, metrics, revision, request_id, broken: false, _shares: shares }
+    }
+
+    /// When the answer must be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Reads the outcome of a gRPC call.
+    pub(crate) fn note_trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(code) = grpc_status(trailers).filter(|_| self.protocol == Protocol::Grpc) {
+            self.code = code;
+        }
+    }
+
+    /// The answer broke off.
+    pub(crate) fn note_broken(&mut self, error: &dyn fmt::Display) {
+        if !self.broken {
+            self.broken = true;
+            tracing::warn!(request_id = ?self.request_id, %error, "an answer broke off");
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        self.metrics.answered(&self.revision, self.protocol, self.code, took);
+        tracing::debug!(
+            request_id = ?self.request_id,
+            protocol = self.protocol.as_str(),
+            code = self.code,
+            took_us = took.as_micros(),
+            "answered"
+        );
+    }
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    let text = headers.get(headers::GRPC_STATUS)?.to_str().ok()?;
+    Some(text.parse().ok().filter(|code| *code <= GRPC_STATUS_MAX).unwrap_or(GRPC_UNKNOWN))
+}

@@ -1,0 +1,314 @@
+//! The way of one request to a replica and back. It only carries out what the pure modules decide.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use http::{
+    HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::Authority, uri::Scheme,
+};
+use hyper::body::Incoming;
+use resources::id::Revision;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    body::{DownBody, Payload, too_large},
+    deadline,
+    error::{Kind, Protocol, Refusal},
+    exchange::{Begun, Exchange, Shares},
+    headers,
+    metrics::RevisionMetrics,
+    pool::{Lease, SendError, Upstream},
+    retry::{self, Failure, Progress},
+    stack::Gateway,
+    table::Service,
+};
+
+/// Longest time that a request waits for a replica: a model that loads longer is better refused, with `Retry-After`.
+pub(crate) const HOLD_MAX: Duration = Duration::from_secs(30);
+/// How often a waiting request looks whether a resting replica may be asked again.
+const LOOK_EVERY: Duration = crate::pool::REST_TIME;
+
+/// A request that is let in, for a service that exists.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// Which protocol.
+    pub protocol: Protocol,
+    /// The service.
+    pub service: Arc<Service>,
+    /// The revision, when the client names one.
+    pub revision: Option<Revision>,
+    /// When its head was there.
+    pub started: Instant,
+    /// When its answer must be over.
+    pub deadline: Instant,
+    /// Its head, cleaned.
+    pub head: Parts,
+    /// Its body.
+    pub payload: Payload,
+    /// How logs name it.
+    pub request_id: HeaderValue,
+    /// What it holds of the limits.
+    pub shares: Shares,
+    /// When a replica was first missed.
+    pub waiting_since: Option<Instant>,
+}
+
+/// Why one try failed, and what the client is told when no other follows.
+struct Failed {
+    failure: Failure,
+    refusal: Refusal,
+}
+
+/// A replica and where its answers are counted.
+struct Found {
+    upstream: Arc<Upstream>,
+    metrics: Arc<RevisionMetrics>,
+}
+
+impl Gateway {
+    /// Gets an answer from a replica, within the deadline.
+    pub(crate) async fn forward(&self, mut call: Call) -> Result<Response<DownBody>, Refusal> {
+        let at = call.deadline;
+        match timeout_at(at, self.try_replicas(&mut call)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Refusal::new(Kind::Deadline, "the request took longer than its time-out")),
+        }
+    }
+
+    async fn try_replicas(&self, call: &mut Call) -> Result<Response<DownBody>, Refusal> {
+        let mut sends = 0;
+        let mut avoid = None;
+        loop {
+            let found = self.find(call, avoid.as_ref()).await?;
+            let replayable = call.payload.replayable();
+            let Failed { failure, refusal } = match self.attempt(call, &found).await {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
+            if failure == Failure::Closed {
+                sends += 1;
+            }
+            let now = Instant::now();
+            found.upstream.rest(now);
+            let late = now >= *call.waiting_since.get_or_insert(now) + HOLD_MAX;
+            tracing::debug!(replica = %found.upstream.endpoint().replica, ?failure, sends, "a try failed");
+            if late || !call.payload.sendable() || !retry::again(failure, Progress { sends, replayable }) {
+                return Err(refusal);
+            }
+            call.service.metrics.retries.inc();
+            avoid = Some(found.upstream);
+        }
+    }
+
+    /// A replica for the call. Waits for one while none is available.
+    async fn find(&self, call: &mut Call, avoid: Option<&Arc<Upstream>>) -> Result<Found, Refusal> {
+        if let Some(found) = pick(call, avoid) {
+            return Ok(found);
+        }
+        call.service.metrics.held.inc();
+        let until = *call.waiting_since.get_or_insert_with(Instant::now) + HOLD_MAX;
+        let mut generations = self.tables.subscribe();
+        let stop = self.supervisor.stopping();
+        loop {
+            generations.mark_unchanged();
+            let service = self.tables.load().service(&call.service.name).cloned();
+            call.service = service.ok_or_else(|| no_service(&call.service.name))?;
+            if let Some(revision) = call.revision.filter(|revision| !call.service.has(*revision)) {
+                return Err(no_revision(&call.service.name, &revision));
+            }
+            if let Some(found) = pick(call, avoid) {
+                return Ok(found);
+            }
+            if Instant::now() >= until {
+                let text = format!("no replica of `{}` is ready: ask again later", call.service.name);
+                return Err(Refusal::new(Kind::NoReplica, text));
+            }
+            tokio::select! {
+                // An error means that the gateway is being taken down; the stop follows.
+                _ = generations.changed() => {}
+                () = tokio::time::sleep_until(until.min(Instant::now() + LOOK_EVERY)) => {}
+                () = stop.cancelled() => return Err(Refusal::new(Kind::Draining, "the gateway is stopping")),
+            }
+        }
+    }
+
+    async fn attempt(&self, call: &mut Call, found: &Found) -> Result<Response<DownBody>, Failed> {
+        let upstream = &found.upstream;
+        let busy = upstream.occupy();
+        match call.protocol {
+            Protocol::Rest => {
+                // A body that can be sent only once is not risked on a connection that may just be closing.
+                let mut lease =
+                    upstream.lease(!call.payload.replayable()).await.map_err(|error| failed(&error, call))?;
+                let (request, over) = call.request();
+                let answered = lease.send(request).await;
+                let answer = self.head(call, answered, over.as_deref())?;
+                let exchange = self.exchange(call, found, busy, &answer);
+                Ok(answer.map(|body| DownBody::driven(body, lease, exchange)))
+            }
+            Protocol::Grpc => {
+                let mut sender = upstream.shared(&self.supervisor).await.map_err(|error| failed(&error, call))?;
+                let (request, over) = call.request();
+                let answered = sender.send_request(request).await.map_err(SendError::Closed);
+                let answer = self.head(call, answered, over.as_deref())?;
+                let exchange = self.exchange(call, found, busy, &answer);
+                Ok(answer.map(|body| DownBody::shared(body, exchange)))
+            }
+        }
+    }
+
+    /// Looks at the head of an answer: whether it is one, and what of it reaches the client.
+    fn head(
+        &self,
+        call: &Call,
+        answered: Result<Response<Incoming>, SendError>,
+        over: Option<&std::sync::atomic::AtomicBool>,
+    ) -> Result<Response<Incoming>, Failed> {
+        if over.is_some_and(|over| over.load(Ordering::Relaxed)) {
+            let refusal = too_large(self.limits.body_bytes_max);
+            return Err(Failed { failure: Failure::Closed, refusal });
+        }
+        let mut answer = answered.map_err(|error| failed(&error, call))?;
+        if headers::is_declined(answer.headers()) {
+            let text = format!("no replica of `{}` takes requests now: ask again later", call.service.name);
+            return Err(Failed { failure: Failure::Declined, refusal: Refusal::new(Kind::NoReplica, text) });
+        }
+        headers::clean_response(answer.headers_mut());
+        Ok(answer)
+    }
+
+    fn exchange(
+        &self,
+        call: &mut Call,
+        found: &Found,
+        busy: Option<crate::limit::Share>,
+        answer: &Response<Incoming>,
+    ) -> Box<Exchange> {
+        let shares = Shares { replica: busy, ..std::mem::take(&mut call.shares) };
+        let begun = Begun {
+            protocol: call.protocol,
+            started: call.started,
+            deadline: call.deadline,
+            revision: Arc::clone(&found.metrics),
+            request_id: call.request_id.clone(),
+            shares,
+        };
+        Box::new(Exchange::new(begun, Arc::clone(&self.metrics), answer))
+    }
+}
+
+fn pick(call: &Call, avoid: Option<&Arc<Upstream>>) -> Option<Found> {
+    let target = call.service.target(call.revision)?;
+    let upstream = target.pick(Instant::now(), rand::random(), avoid)?;
+    Some(Found { upstream: Arc::clone(upstream), metrics: Arc::clone(&target.metrics) })
+}
+
+/// What a client that may see it all is told about a service that is not there.
+pub(crate) fn no_service(name: &str) -> Refusal {
+    Refusal::new(Kind::NotFound, format!("there is no service `{name}`"))
+}
+
+/// What a client is told about a revision that is not there.
+pub(crate) fn no_revision(name: &str, revision: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(Kind::NotFound, format!("`{name}` has no revision `{revision}`: leave the version out for the newest"))
+}
+
+fn failed(error: &SendError, call: &Call) -> Failed {
+    let name = &call.service.name;
+    match error {
+        SendError::Connect(_) | SendError::Handshake(_) => {
+            let text = format!("no replica of `{name}` can be reached: ask again later");
+            Failed { failure: Failure::Connect, refusal: Refusal::new(Kind::NoReplica, text) }
+        }
+        SendError::Closed(error) if error.is_user() => {
+            let refusal = Refusal::new(Kind::ClientGone, "the request's body ended early");
+            Failed { failure: Failure::Closed, refusal }
+        }
+        SendError::Closed(error) => {
+            let cause = daemon::supervisor::chain(error);
+            tracing::warn!(service = %name, request_id = ?call.request_id, error = cause, "a replica broke off");
+            let text = format!("the replica of `{name}` broke off before it answered");
+            Failed { failure: Failure::Closed, refusal: Refusal::new(Kind::Broken, text) }
+        }
+    }
+}
+
+impl Call {
+    /// The request for a replica, with the time that is left.
+    fn request(&mut self) -> (Request<crate::body::UpBody>, Option<Arc<std::sync::atomic::AtomicBool>>) {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let (body, over) = self.payload.take_send();
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        *request.headers_mut() = self.head.headers.clone();
+        // While hardly any time is gone the service's own limit says it, without writing a number anew.
+        let fresh = self.service.timeout.saturating_sub(left) * 100 <= self.service.timeout;
+        let (rest, grpc) = &self.service.timeout_headers;
+        let (name, value) = match self.protocol {
+            Protocol::Rest if fresh => (headers::TIMEOUT_MS, rest.clone()),
+            Protocol::Rest => (headers::TIMEOUT_MS, HeaderValue::from(deadline::to_ms(left))),
+            Protocol::Grpc if fresh => (headers::GRPC_TIMEOUT, grpc.clone()),
+            Protocol::Grpc => {
+                let value = HeaderValue::from_str(&deadline::to_grpc(left));
+                (headers::GRPC_TIMEOUT, value.unwrap_or_else(|_| grpc.clone()))
+            }
+        };
+        request.headers_mut().insert(name, value);
+        *request.version_mut() = if self.protocol == Protocol::Grpc { Version::HTTP_2 } else { Version::HTTP_11 };
+        (request, over)
+    }
+}
+
+/// Makes a client's head into one for a replica: no hop-by-hop headers, no credentials, the gateway's stamps.
+pub(crate) fn prepare(head: &mut Parts, protocol: Protocol, service: &Service, identity: &headers::Identity) {
+    headers::clean_request(&mut head.headers);
+    head.headers.insert(headers::SERVICE, service.header.clone());
+    head.headers.insert(headers::REQUEST_ID, identity.request.clone());
+    if let Some(trace) = &identity.trace {
+        head.headers.insert(headers::TRACEPARENT, trace.clone());
+    }
+    match protocol {
+        Protocol::Rest => {
+            if !head.headers.contains_key(header::HOST) {
+                head.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+            }
+            if head.uri.authority().is_some() {
+                head.uri = origin_form(&head.uri);
+            }
+        }
+        Protocol::Grpc => {
+            head.headers.remove(header::HOST);
+            head.headers.insert(header::TE, headers::TRAILERS);
+            head.uri = local_form(&head.uri);
+        }
+    }
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query().cloned().map(Uri::from).unwrap_or_default()
+}
+
+/// The form that HTTP/2 needs, with a name in place of the client's.
+fn local_form(uri: &Uri) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(Authority::from_static("localhost"));
+    parts.path_and_query = uri.path_and_query().cloned();
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+/// The metrics of one replica; nothing when it gives none in time.
+pub(crate) async fn scrape(upstream: &Arc<Upstream>) -> Option<String> {
+    let mut lease: Lease = upstream.lease(false).await.ok()?;
+    let request = Request::get("/metrics").header(header::HOST, "localhost").body(Default::default()).ok()?;
+    let answer = lease.send(request).await.ok()?;
+    if answer.status() != StatusCode::OK {
+        return None;
+    }
+    let bytes = lease.collect(answer.into_body(), crate::merge::SOURCE_BYTES_MAX).await?;
+    lease.give_back();
+    String::from_utf8(bytes).ok()
+}

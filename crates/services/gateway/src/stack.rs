@@ -1,0 +1,397 @@
+//! The door: what every request goes through, in order. Who asks, whether they may, whether there is room, and then to whom.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use access::Authorizer;
+use daemon::Supervisor;
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderMap, Request, Response, Version, request::Parts};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use resources::{
+    access::{Action, KeyRecord},
+    id::Revision,
+};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::{
+    body::{self, DownBody, Payload, Reading},
+    config::Limits,
+    deadline,
+    error::{Kind, Protocol, Refusal, Side},
+    exchange::Shares,
+    headers::{self, Identity},
+    limit::{self, Counter, Share},
+    merge::{self, Merged},
+    metrics::Metrics,
+    own,
+    peek::{self, PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
+    proxy::{self, Call, no_revision, no_service},
+    route::{self, GrpcMethod, ModelRoute, NoRoute, Route},
+    table::{Service, Table, Tables},
+};
+
+/// Time for the first message of a gRPC call to arrive where the client names none: it must be there before the service is known.
+const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(60);
+/// What is read of a refused request's body, so that its client reads the refusal and not a reset connection.
+const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(10);
+/// Replicas asked for metrics at a time, and the time each has.
+const SCRAPES_AT_ONCE: usize = 8;
+const SCRAPE_TIME: Duration = Duration::from_secs(2);
+/// Replicas whose metrics are merged.
+const SCRAPES_MAX: usize = 256;
+
+/// Everything that requests share.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    /// Limits on requests.
+    pub limits: Limits,
+    /// The configuration being served.
+    pub tables: Arc<Tables>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Tasks, and word of the stop.
+    pub supervisor: Supervisor,
+    /// Health and reflection.
+    pub own: own::Services,
+    /// Requests in flight.
+    pub in_flight: Counter,
+    /// Bytes of bodies held.
+    pub held_bytes: Counter,
+}
+
+/// The door as a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Door(pub Arc<Gateway>);
+
+impl tower::Service<Request<Incoming>> for Door {
+    type Response = Response<DownBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<DownBody>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let gateway = Arc::clone(&self.0);
+        Box::pin(async move { Ok(gateway.handle(request).await) })
+    }
+}
+
+/// What is known of a request from its head.
+struct Asked {
+    started: Instant,
+    protocol: Protocol,
+    identity: Identity,
+}
+
+impl Gateway {
+    async fn handle(&self, request: Request<Incoming>) -> Response<DownBody> {
+        let (head, body) = request.into_parts();
+        let identity = Identity::of(&head.headers, rand::random());
+        let protocol = if headers::is_grpc(&head.headers) { Protocol::Grpc } else { Protocol::Rest };
+        let asked = Asked { started: Instant::now(), protocol, identity };
+        let version = head.version;
+        let mut body = Some(body);
+        let answered = match protocol {
+            Protocol::Rest => self.rest(&asked, head, &mut body).await,
+            Protocol::Grpc => self.grpc(&asked, head, &mut body).await,
+        };
+        let mut response = answered.unwrap_or_else(|refusal| {
+            self.linger(version, body);
+            self.refuse(&asked, &refusal)
+        });
+        response.headers_mut().insert(headers::REQUEST_ID, asked.identity.request);
+        response
+    }
+
+    fn refuse(&self, asked: &Asked, refusal: &Refusal) -> Response<DownBody> {
+        let (kind, request_id) = (refusal.kind, &asked.identity.request);
+        self.metrics.rejected(kind);
+        let code = match asked.protocol {
+            Protocol::Rest => kind.status().as_u16(),
+            Protocol::Grpc => kind.grpc(),
+        };
+        self.metrics.answered_by_gateway(asked.protocol, code);
+        match kind.side() {
+            // A client must not be able to fill the log.
+            Side::Client => tracing::debug!(?request_id, reason = kind.reason(), message = %refusal, "refused"),
+            Side::Us | Side::Upstream => {
+                tracing::info!(?request_id, reason = kind.reason(), message = %refusal, "not answered");
+            }
+        }
+        refusal.to_response(asked.protocol)
+    }
+
+    /// Lets a refused HTTP/1.1 body run out, within bounds, beside the answer: closing at once would reset the connection
+    /// under a client that is still writing. HTTP/2 has a frame for it.
+    fn linger(&self, version: Version, body: Option<Incoming>) {
+        let Some(mut body) = body.filter(|body| version < Version::HTTP_2 && !body.is_end_stream()) else { return };
+        self.supervisor.spawn_connection(async move {
+            let run_out = async {
+                let mut left = LINGER_BYTES_MAX;
+                while let Some(Ok(frame)) = http_body_util::BodyExt::frame(&mut body).await {
+                    let Some(less) = left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) else { return };
+                    left = less;
+                }
+            };
+            drop(timeout(LINGER_TIME, run_out).await);
+        });
+    }
+
+    async fn rest(
+        &self,
+        asked: &Asked,
+        head: Parts,
+        body: &mut Option<Incoming>,
+    ) -> Result<Response<DownBody>, Refusal> {
+        let route = route::rest(&head.method, head.uri.path());
+        match route {
+            Ok(Route::Livez) => return Ok(own::health("live", true)),
+            Ok(Route::Readyz) => return Ok(own::health("ready", self.tables.load().generation > 0)),
+            _ => {}
+        }
+        let table = self.tables.load();
+        let key = authenticate(&table, &head.headers)?;
+        match route.map_err(|none| no_route(none, head.uri.path()))? {
+            Route::ServerMetadata => Ok(own::metadata()),
+            Route::Livez | Route::ServerLive => Ok(own::health("live", true)),
+            Route::Readyz | Route::ServerReady => Ok(own::health("ready", own::is_ready_for(&table, key))),
+            Route::Metrics => {
+                authorise(key, Action::Metrics, None)?;
+                let text = Box::pin(self.merged_metrics(&table)).await;
+                Ok(own::text(text, merge::CONTENT_TYPE))
+            }
+            Route::Model(route) => {
+                let (service, revision) = find(&table, key, route)?;
+                if route.ready && service.target(revision).is_none_or(|target| target.upstreams.is_empty()) {
+                    return Ok(own::health("ready", false));
+                }
+                drop(table);
+                self.rest_call(asked, head, body, (service, revision)).await
+            }
+        }
+    }
+
+    async fn rest_call(
+        &self,
+        asked: &Asked,
+        mut head: Parts,
+        body: &mut Option<Incoming>,
+        (service, revision): (Arc<Service>, Option<Revision>),
+    ) -> Result<Response<DownBody>, Refusal> {
+        let asked_for = head.headers.get(headers::TIMEOUT_MS).map(|value| deadline::milliseconds(value.as_bytes()));
+        let asked_for = asked_for.transpose().map_err(|error| Refusal::new(Kind::Malformed, error.to_string()))?;
+        let deadline = asked.started + asked_for.map_or(service.timeout, |time| time.min(service.timeout));
+        self.check_declared(body.as_ref())?;
+        let shares = Shares { gateway: Some(self.admit()?), service: Some(admit_to(&service)?), replica: None };
+        let payload = self.read(Protocol::Rest, body, deadline).await?;
+        proxy::prepare(&mut head, Protocol::Rest, &service, &asked.identity);
+        self.forward(call(asked, head, payload, Target { service, revision, deadline, shares })).await
+    }
+
+    async fn grpc(
+        &self,
+        asked: &Asked,
+        head: Parts,
+        body: &mut Option<Incoming>,
+    ) -> Result<Response<DownBody>, Refusal> {
+        let table = self.tables.load();
+        let key = authenticate(&table, &head.headers)?;
+        if head.version != Version::HTTP_2 {
+            return Err(Refusal::new(Kind::NotGrpc, "gRPC needs HTTP/2"));
+        }
+        let method = route::grpc(head.uri.path())
+            .ok_or_else(|| Refusal::new(Kind::Unimplemented, format!("there is no method `{}`", head.uri.path())))?;
+        match method {
+            GrpcMethod::ServerLive => Ok(own::grpc_flag(true)),
+            GrpcMethod::ServerReady => Ok(own::grpc_flag(own::is_ready_for(&table, key))),
+            GrpcMethod::ServerMetadata => Ok(own::grpc_metadata()),
+            GrpcMethod::Health | GrpcMethod::Reflection => match body.take() {
+                Some(body) => {
+                    let request = Request::from_parts(head, body);
+                    Ok(Box::pin(self.own.call(request, self.supervisor.stopping())).await)
+                }
+                None => Err(Refusal::new(Kind::Malformed, "there is no message")),
+            },
+            GrpcMethod::ModelReady | GrpcMethod::ModelMetadata | GrpcMethod::ModelInfer => {
+                self.grpc_call(asked, head, body, (method, table)).await
+            }
+        }
+    }
+
+    async fn grpc_call(
+        &self,
+        asked: &Asked,
+        mut head: Parts,
+        body: &mut Option<Incoming>,
+        (method, table): (GrpcMethod, Arc<Table>),
+    ) -> Result<Response<DownBody>, Refusal> {
+        let asked_for = head.headers.get(headers::GRPC_TIMEOUT).map(|value| deadline::grpc(value.as_bytes()));
+        let asked_for = asked_for.transpose().map_err(|error| Refusal::new(Kind::Malformed, error.to_string()))?;
+        self.check_declared(body.as_ref())?;
+        let gateway = self.admit()?;
+        let first = asked.started + asked_for.unwrap_or(FIRST_MESSAGE_TIME).min(FIRST_MESSAGE_TIME);
+        let payload = self.read(Protocol::Grpc, body, first).await?;
+        let (service, revision) = {
+            let window = payload.held().map(|held| held.window(PREFIX_LEN + WINDOW_BYTES_MAX)).unwrap_or_default();
+            let model = peek_model(&window)?;
+            let action = method.action().unwrap_or(Action::Infer);
+            let version = (!model.version.is_empty()).then_some(model.version);
+            // The key is looked up again, in the configuration that also names the service.
+            let key = authenticate(&table, &head.headers)?;
+            find(&table, key, ModelRoute { service: model.name, version, action, ready: false })?
+        };
+        drop(table);
+        let unready = service.target(revision).is_none_or(|target| target.upstreams.is_empty());
+        if method == GrpcMethod::ModelReady && unready {
+            return Ok(own::grpc_flag(false));
+        }
+        let deadline = asked.started + asked_for.map_or(service.timeout, |time| time.min(service.timeout));
+        let shares = Shares { gateway: Some(gateway), service: Some(admit_to(&service)?), replica: None };
+        proxy::prepare(&mut head, Protocol::Grpc, &service, &asked.identity);
+        self.forward(call(asked, head, payload, Target { service, revision, deadline, shares })).await
+    }
+
+    /// Refuses by its declared length a body that is too large, before any of it is read.
+    fn check_declared(&self, body: Option<&Incoming>) -> Result<(), Refusal> {
+        let declared = body.and_then(|body| body.size_hint().exact()).unwrap_or(0);
+        let max = self.limits.body_bytes_max;
+        if usize::try_from(declared).is_ok_and(|declared| declared <= max) { Ok(()) } else { Err(body::too_large(max)) }
+    }
+
+    fn admit(&self) -> Result<Share, Refusal> {
+        let full = || Refusal::new(Kind::Overloaded, "the gateway has as many requests as it holds: ask again later");
+        self.in_flight.take(1, self.limits.in_flight_max).ok_or_else(full)
+    }
+
+    async fn read(
+        &self,
+        protocol: Protocol,
+        body: &mut Option<Incoming>,
+        deadline: Instant,
+    ) -> Result<Payload, Refusal> {
+        let grpc = protocol == Protocol::Grpc;
+        let reading = Reading { bytes_max: self.limits.body_bytes_max, grpc, budget: &self.held_bytes };
+        match timeout_at(deadline, body::read(body, reading)).await {
+            Ok(read) => read,
+            Err(_) => Err(Refusal::new(Kind::Deadline, "the request's body did not arrive within its time-out")),
+        }
+    }
+
+    async fn merged_metrics(&self, table: &Table) -> String {
+        let upstreams = table.services().flat_map(|service| service.upstreams()).take(SCRAPES_MAX).cloned();
+        let scrapes = stream::iter(upstreams.collect::<Vec<_>>()).map(|upstream| async move {
+            let text = timeout(SCRAPE_TIME, proxy::scrape(&upstream)).await.ok().flatten();
+            text.map(|text| (upstream.endpoint().replica.0.clone(), text))
+        });
+        let mut merged = Merged::default();
+        merged.add(&self.own_metrics(), None);
+        let mut scrapes = std::pin::pin!(scrapes.buffer_unordered(SCRAPES_AT_ONCE));
+        while let Some(scraped) = scrapes.next().await {
+            if let Some((replica, text)) = scraped {
+                merged.add(&text, Some(&replica));
+            }
+        }
+        merged.text()
+    }
+
+    /// The gateway's own metrics.
+    pub(crate) fn own_metrics(&self) -> String {
+        self.metrics.in_flight.set(i64::try_from(self.in_flight.get()).unwrap_or(i64::MAX));
+        self.metrics.text()
+    }
+}
+
+struct Target {
+    service: Arc<Service>,
+    revision: Option<Revision>,
+    deadline: Instant,
+    shares: Shares,
+}
+
+fn call(asked: &Asked, head: Parts, payload: Payload, target: Target) -> Call {
+    let Target { service, revision, deadline, shares } = target;
+    Call {
+        protocol: asked.protocol,
+        service,
+        revision,
+        started: asked.started,
+        deadline,
+        head,
+        payload,
+        request_id: asked.identity.request.clone(),
+        shares,
+        waiting_since: None,
+    }
+}
+
+fn authenticate<'a>(table: &'a Table, headers: &HeaderMap) -> Result<&'a KeyRecord, Refusal> {
+    table
+        .authorizer
+        .authenticate(headers::authorization(headers))
+        .map_err(|error| Refusal::new(Kind::Unauthenticated, error.to_string()))
+}
+
+fn authorise(key: &KeyRecord, action: Action, service: Option<&str>) -> Result<(), Refusal> {
+    Authorizer::authorise(key, action, service).map_err(|error| Refusal::new(Kind::Forbidden, error.to_string()))
+}
+
+/// The service and revision that `route` names, as far as `key` may know of them. Whether a service exists is learnt only
+/// by keys that would be let in.
+fn find(table: &Table, key: &KeyRecord, route: ModelRoute<'_>) -> Result<(Arc<Service>, Option<Revision>), Refusal> {
+    authorise(key, route.action, Some(route.service))?;
+    let service = table.service(route.service).ok_or_else(|| no_service(route.service))?;
+    let Some(version) = route.version else { return Ok((Arc::clone(service), None)) };
+    let revision = Some(version).filter(|version| version.bytes().all(|byte| byte.is_ascii_digit()));
+    let revision = revision.and_then(|version| version.parse().ok()).map(Revision);
+    match revision.filter(|revision| service.has(*revision)) {
+        Some(revision) => Ok((Arc::clone(service), Some(revision))),
+        None => Err(no_revision(route.service, &version)),
+    }
+}
+
+fn admit_to(service: &Service) -> Result<Share, Refusal> {
+    let max = limit::service_max(service.container_concurrency, service.replicas());
+    let busy = || {
+        let text = format!("`{}` has as many requests as it works on: ask again later", service.name);
+        Refusal::new(Kind::ServiceBusy, text)
+    };
+    service.in_flight.take(1, max).ok_or_else(busy)
+}
+
+fn peek_model(window: &[u8]) -> Result<peek::Model<'_>, Refusal> {
+    let malformed = |text: String| Refusal::new(Kind::Malformed, text);
+    let prefix = Prefix::read(window).ok_or_else(|| malformed("there is no message".to_owned()))?;
+    if prefix.compressed {
+        return Err(Refusal::new(Kind::Unimplemented, "compressed messages are not read: send them as they are"));
+    }
+    let message = window.get(PREFIX_LEN..).unwrap_or_default();
+    let len = usize::try_from(prefix.len).unwrap_or(usize::MAX);
+    let model = peek::model(message.get(..len).unwrap_or(message)).map_err(|error| malformed(error.to_string()))?;
+    if model.name.is_empty() {
+        return Err(malformed("the message names no model: set the model's name, and write it first".to_owned()));
+    }
+    Ok(model)
+}
+
+fn no_route(none: NoRoute, path: &str) -> Refusal {
+    match none {
+        NoRoute::Method(allow) => {
+            Refusal::new(Kind::MethodNotAllowed(allow), format!("`{path}` is asked with {allow}"))
+        }
+        NoRoute::Path if route::grpc(path).is_some() => {
+            Refusal::new(Kind::NotGrpc, "this path speaks gRPC: send content type `application/grpc`")
+        }
+        NoRoute::Path => Refusal::new(Kind::NotFound, format!("there is nothing at `{path}`")),
+    }
+}
