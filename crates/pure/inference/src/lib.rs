@@ -8,6 +8,9 @@ pub mod json;
 pub mod limits;
 pub mod tensor;
 
+#[cfg(test)]
+mod arbitrary;
+
 pub use binary::{Encoded, OutputEncoding};
 pub use datatype::Datatype;
 pub use error::InferError;

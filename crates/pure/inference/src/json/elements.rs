@@ -246,19 +246,11 @@ impl Element for f32 {
 
     #[inline]
     fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
-        match reader.peek() {
-            Some(b'0'..=b'9') => {
-                let number = reader.number()?;
-                number.to_f32().ok_or_else(|| beyond("FP32", &number.shown()))
-            }
-            _ => match non_finite(reader, Self::EXPECTED)? {
-                Some(value) => Ok(value),
-                None => {
-                    let number = reader.number()?;
-                    number.to_f32().ok_or_else(|| beyond("FP32", &number.shown()))
-                }
-            },
+        if !reader.at_number() {
+            return non_finite(reader, Self::EXPECTED);
         }
+        let number = reader.number()?;
+        number.to_f32().ok_or_else(|| beyond("FP32", &number.shown()))
     }
 }
 
@@ -301,11 +293,8 @@ impl Element for bf16 {
 
 #[inline]
 fn double(reader: &mut Reader<'_>, expected: &str, name: &str) -> Parsed<f64> {
-    let first = reader.peek();
-    if !matches!(first, Some(b'0'..=b'9'))
-        && let Some(value) = non_finite(reader, expected)?
-    {
-        return Ok(f64::from(value));
+    if !reader.at_number() {
+        return non_finite(reader, expected).map(f64::from);
     }
     let number = reader.number()?;
     number.to_f64().ok_or_else(|| beyond(name, &number.shown()))
@@ -316,18 +305,17 @@ fn beyond(name: &str, shown: &str) -> Box<Fault> {
     Fault::new(format!("expected a number within the range of {name}, found {shown}"))
 }
 
-/// Reads a literal or string that stands for a value that is not finite; `None` at a number.
+/// Reads a literal or string that stands for a value that is not finite.
 #[cold]
-fn non_finite(reader: &mut Reader<'_>, expected: &str) -> Parsed<Option<f32>> {
+fn non_finite(reader: &mut Reader<'_>, expected: &str) -> Parsed<f32> {
     match reader.peek() {
-        Some(b'N') if reader.take_word("NaN") => Ok(Some(f32::NAN)),
-        Some(b'I') if reader.take_word("Infinity") => Ok(Some(f32::INFINITY)),
-        Some(b'-') if reader.take_word("-Infinity") => Ok(Some(f32::NEG_INFINITY)),
-        Some(b'-' | b'0'..=b'9') => Ok(None),
+        Some(b'N') if reader.take_word("NaN") => Ok(f32::NAN),
+        Some(b'I') if reader.take_word("Infinity") => Ok(f32::INFINITY),
+        Some(b'-') if reader.take_word("-Infinity") => Ok(f32::NEG_INFINITY),
         Some(b'"') => match reader.string()?.as_ref() {
-            "NaN" => Ok(Some(f32::NAN)),
-            "Infinity" => Ok(Some(f32::INFINITY)),
-            "-Infinity" => Ok(Some(f32::NEG_INFINITY)),
+            "NaN" => Ok(f32::NAN),
+            "Infinity" => Ok(f32::INFINITY),
+            "-Infinity" => Ok(f32::NEG_INFINITY),
             other => Err(Fault::new(format!(
                 "expected {expected}, found the string {}: of strings only \"NaN\", \"Infinity\" and \"-Infinity\" are numbers",
                 quoted(other)

@@ -218,6 +218,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether a number begins here, rather than a literal for what is not finite.
+    #[inline]
+    pub(super) fn at_number(&mut self) -> bool {
+        match self.peek() {
+            Some(b'0'..=b'9') => true,
+            Some(b'-') => matches!(self.text.as_bytes().get(self.at + 1), Some(b'0'..=b'9')),
+            _ => false,
+        }
+    }
+
     /// Reads a number; what it may be is the caller's question.
     #[inline]
     pub(super) fn number(&mut self) -> Parsed<Number<'a>> {
