@@ -1,124 +1,235 @@
 //! The invariants of every plan, checked before it is applied.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use resources::{
+    id::{ReplicaId, Revision},
+    snapshot::RouteService,
+};
 
 use crate::{
-    input::{Input, ObservedReplica, Phase},
+    input::{DesiredService, Input, ObservedReplica, Phase},
     output::{Action, Plan},
-    service::LEAVE_MS_MAX,
+    service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, processes_max},
 };
 
 /// Says which invariants `plan` breaks; empty for a good plan.
 pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
-    let mut broken = Vec::new();
-    routes_only_ready(input, plan, &mut broken);
-    acts_once(plan, &mut broken);
-    stops_only_left(input, plan, &mut broken);
-    bounded_replicas(input, plan, &mut broken);
-    never_empty(input, plan, &mut broken);
-    broken
+    let mut checker = Checker { input, plan, taken: taken(plan), broken: Vec::new() };
+    checker.ids_are_unique();
+    checker.acts_once_on_what_is_there();
+    checker.starts_what_is_wanted();
+    checker.routes_all_that_answers_and_nothing_else();
+    checker.stops_only_what_gets_no_requests();
+    checker.never_takes_the_last_one();
+    checker.keeps_the_old_until_the_new_is_complete();
+    checker.bounds_processes();
+    checker.removes_only_what_is_gone();
+    checker.broken
 }
 
-fn find<'a>(input: &'a Input, id: &resources::id::ReplicaId) -> Option<&'a ObservedReplica> {
-    input.replicas.iter().find(|replica| &replica.id == id)
+struct Checker<'a> {
+    input: &'a Input,
+    plan: &'a Plan,
+    /// Replicas that leave, stop or are killed.
+    taken: BTreeSet<&'a ReplicaId>,
+    broken: Vec<String>,
 }
 
-/// Requests go to replicas that answer, of the service and revision that the route says.
-fn routes_only_ready(input: &Input, plan: &Plan, broken: &mut Vec<String>) {
-    for route in &plan.routes {
-        for revision in &route.revisions {
-            for endpoint in &revision.endpoints {
-                let right = find(input, &endpoint.replica).is_some_and(|replica| {
-                    replica.phase == Phase::Ready
-                        && replica.service == route.name
-                        && replica.revision == revision.revision
-                });
-                if !right {
-                    broken.push(format!(
-                        "{} is routed but does not serve revision {}",
-                        endpoint.replica, revision.revision
-                    ));
+fn taken(plan: &Plan) -> BTreeSet<&ReplicaId> {
+    let takes = |action: &&Action| !matches!(action, Action::Forget { .. });
+    plan.actions.iter().filter(takes).filter_map(Action::replica).collect()
+}
+
+impl<'a> Checker<'a> {
+    fn say(&mut self, what: String) {
+        self.broken.push(what);
+    }
+
+    fn find(&self, id: &ReplicaId) -> Option<&'a ObservedReplica> {
+        self.input.replicas.iter().find(|replica| &replica.id == id)
+    }
+
+    fn desired(&self, replica: &ObservedReplica) -> Option<&'a DesiredService> {
+        self.input.services.iter().find(|service| service.name == replica.service)
+    }
+
+    fn route(&self, service: &DesiredService) -> Option<&'a RouteService> {
+        self.plan.routes.iter().find(|route| route.name == service.name)
+    }
+
+    /// Replicas of a service that are ready and stay.
+    fn staying(&self, service: &'a DesiredService) -> impl Iterator<Item = &'a ObservedReplica> {
+        let replicas = self.input.replicas.iter().filter(move |replica| replica.service == service.name);
+        replicas.filter(|replica| replica.is_ready() && !self.taken.contains(&replica.id))
+    }
+
+    fn ids_are_unique(&mut self) {
+        let mut ids = BTreeSet::new();
+        for replica in &self.input.replicas {
+            if !ids.insert(&replica.id) {
+                self.say(format!("two replicas are called {}", replica.id));
+            }
+        }
+        for pair in self.plan.routes.windows(2) {
+            if let [before, after] = pair
+                && before.name >= after.name
+            {
+                self.say(format!("the routes of {} and {} are out of order", before.name, after.name));
+            }
+        }
+    }
+
+    fn acts_once_on_what_is_there(&mut self) {
+        let mut seen = BTreeSet::new();
+        for action in &self.plan.actions {
+            let Some(id) = action.replica() else { continue };
+            if !seen.insert(id) {
+                self.say(format!("{id} is acted on twice"));
+            }
+            let Some(replica) = self.find(id) else {
+                self.say(format!("{id} is acted on and not there"));
+                continue;
+            };
+            if matches!(action, Action::Forget { .. }) == replica.is_alive() {
+                self.say(format!("{id} is forgotten while it lives, or acted on after its end"));
+            }
+        }
+    }
+
+    fn starts_what_is_wanted(&mut self) {
+        for action in &self.plan.actions {
+            let Action::Start { service, revision } = action else { continue };
+            let desired = self.input.services.iter().find(|desired| &desired.name == service);
+            let wanted = desired.filter(|desired| !desired.deleting).and_then(|desired| desired.find(*revision));
+            if !wanted.is_some_and(|desired| desired.bundle_present && desired.min_replicas > 0) {
+                self.say(format!("revision {revision} of {service} is started and not wanted"));
+            }
+        }
+    }
+
+    fn routes_all_that_answers_and_nothing_else(&mut self) {
+        for service in &self.input.services {
+            let Some(route) = self.route(service) else {
+                if !service.deleting && !service.revisions.is_empty() {
+                    self.say(format!("{} has no route", service.name));
+                }
+                continue;
+            };
+            if service.deleting {
+                self.say(format!("{} is being deleted and has a route", service.name));
+            }
+            if route.default_revision.is_none_or(|default| !route.revisions.iter().any(|each| each.revision == default))
+            {
+                self.say(format!("the default revision of {} is not among its revisions", service.name));
+            }
+            let routed: BTreeMap<&ReplicaId, Revision> = route
+                .revisions
+                .iter()
+                .flat_map(|each| each.endpoints.iter().map(move |endpoint| (&endpoint.replica, each.revision)))
+                .collect();
+            let staying: BTreeMap<&ReplicaId, Revision> =
+                self.staying(service).map(|replica| (&replica.id, replica.revision)).collect();
+            for (id, revision) in &routed {
+                if staying.get(id) != Some(revision) {
+                    self.say(format!("{id} is routed as revision {revision} and does not answer as that"));
                 }
             }
-        }
-    }
-}
-
-/// No replica is acted on twice in one plan.
-fn acts_once(plan: &Plan, broken: &mut Vec<String>) {
-    let mut seen = BTreeSet::new();
-    for action in &plan.actions {
-        let (Action::Leave { replica, .. }
-        | Action::Stop { replica, .. }
-        | Action::Kill { replica, .. }
-        | Action::Forget { replica }) = action
-        else {
-            continue;
-        };
-        if !seen.insert(replica) {
-            broken.push(format!("{replica} is acted on twice"));
-        }
-    }
-}
-
-/// A replica that answers leaves the routes before it stops, and stops once no gateway sends it requests.
-fn stops_only_left(input: &Input, plan: &Plan, broken: &mut Vec<String>) {
-    for action in &plan.actions {
-        let Action::Stop { replica, .. } = action else { continue };
-        let Some(observed) = find(input, replica) else {
-            broken.push(format!("{replica} is stopped but not there"));
-            continue;
-        };
-        let stray = !input.services.iter().any(|service| service.name == observed.service);
-        let allowed = match observed.phase {
-            Phase::Leaving { since_ms, generation } => {
-                input.gateway_acknowledged >= generation || input.now_ms >= since_ms + LEAVE_MS_MAX
+            let promised = |revision: Revision| {
+                let said = |action: &Action| matches!(action, Action::Promote { service: name, revision: promoted } if name == &service.name && *promoted == revision);
+                service.find(revision).is_some_and(|desired| desired.promoted) || self.plan.actions.iter().any(said)
+            };
+            let left_out: Vec<String> = staying
+                .iter()
+                .filter(|(id, revision)| !routed.contains_key(*id) && promised(**revision))
+                .map(|(id, _)| format!("{id} answers and is not routed"))
+                .collect();
+            self.broken.extend(left_out);
+            if routed.is_empty() && !staying.is_empty() {
+                self.say(format!("replicas of {} answer and none is routed", service.name));
             }
-            Phase::Starting { .. } | Phase::Ready => stray,
-            Phase::Stopping { .. } | Phase::Exited { .. } => false,
-        };
-        if !allowed && !stray {
-            broken.push(format!("{replica} is stopped while a gateway may send it requests"));
         }
     }
-}
 
-/// A rollout needs at most twice the replicas.
-fn bounded_replicas(input: &Input, plan: &Plan, broken: &mut Vec<String>) {
-    for service in &input.services {
-        let started = plan
-            .actions
-            .iter()
-            .filter(|action| matches!(action, Action::Start { service: name, .. } if name == &service.name));
-        let live = input
-            .replicas_of(&service.name)
-            .filter(|replica| matches!(replica.phase, Phase::Starting { .. } | Phase::Ready));
-        let started = started.count();
-        let total = started + live.count();
-        let largest = service.revisions.iter().map(|revision| revision.min_replicas).max().unwrap_or(0);
-        let bound = 2 * usize::try_from(largest).unwrap_or(usize::MAX / 2);
-        if started > 0 && total > bound.max(1) {
-            broken.push(format!("{} would have {total} replicas, more than {bound}", service.name));
+    fn stops_only_what_gets_no_requests(&mut self) {
+        for action in &self.plan.actions {
+            let Action::Stop { replica: id, .. } = action else { continue };
+            let Some(replica) = self.find(id) else { continue };
+            let stray = self.desired(replica).is_none();
+            let allowed = match replica.phase {
+                Phase::Leaving { since_ms, generation } => {
+                    self.input.gateway_acknowledged >= generation || self.input.now_ms >= since_ms + LEAVE_MS_MAX
+                }
+                Phase::Starting { .. } => true,
+                _ => stray,
+            };
+            if !allowed && !stray {
+                self.say(format!("{id} is stopped while a gateway may send it requests"));
+            }
         }
     }
-}
 
-/// The last replica that answers goes only when its service goes, or when another revision answers instead.
-fn never_empty(input: &Input, plan: &Plan, broken: &mut Vec<String>) {
-    for service in input.services.iter().filter(|service| !service.deleting) {
-        let ready: BTreeSet<_> = input
-            .replicas_of(&service.name)
-            .filter(|replica| replica.phase == Phase::Ready)
-            .map(|replica| &replica.id)
-            .collect();
-        let leaving = plan
-            .actions
-            .iter()
-            .filter(|action| matches!(action, Action::Leave { replica, .. } if ready.contains(replica)))
-            .count();
-        let zero_wanted = service.newest().is_none_or(|newest| newest.min_replicas == 0);
-        if leaving > 0 && leaving == ready.len() && !zero_wanted {
-            broken.push(format!("every ready replica of {} would leave", service.name));
+    fn never_takes_the_last_one(&mut self) {
+        for service in self.input.services.iter().filter(|service| !service.deleting) {
+            let ready =
+                self.input.replicas.iter().filter(|replica| replica.service == service.name && replica.is_ready());
+            let hung = |replica: &&ObservedReplica| {
+                replica.silent_since_ms.is_some_and(|since_ms| self.input.now_ms >= since_ms + SILENT_MS_MAX)
+            };
+            let answering = ready.filter(|replica| !hung(replica)).count();
+            let wanted = service.revisions.last().is_some_and(|newest| newest.min_replicas > 0);
+            if wanted && answering > 0 && self.staying(service).next().is_none() {
+                self.say(format!("every replica of {} that answers would leave", service.name));
+            }
+        }
+    }
+
+    fn keeps_the_old_until_the_new_is_complete(&mut self) {
+        for service in self.input.services.iter().filter(|service| !service.deleting) {
+            let Some(newest) = service.revisions.last().filter(|newest| !newest.promoted) else { continue };
+            let complete = self.staying(service).filter(|replica| replica.revision == newest.revision).count()
+                >= count(newest.min_replicas);
+            let fallback = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
+            let Some(fallback) = fallback.filter(|_| !complete) else { continue };
+            let staying = self.staying(service).filter(|replica| replica.revision == fallback.revision).count();
+            let leaving = self
+                .plan
+                .actions
+                .iter()
+                .filter_map(|action| if let Action::Leave { replica, .. } = action { self.find(replica) } else { None })
+                .any(|replica| replica.service == service.name && replica.revision == fallback.revision);
+            if leaving && staying < count(fallback.min_replicas) {
+                self.say(format!(
+                    "revision {} of {} is given up before revision {} is complete",
+                    fallback.revision, service.name, newest.revision
+                ));
+            }
+        }
+    }
+
+    fn bounds_processes(&mut self) {
+        for service in &self.input.services {
+            let start =
+                |action: &&Action| matches!(action, Action::Start { service: name, .. } if name == &service.name);
+            let started = self.plan.actions.iter().filter(start).count();
+            let replicas: Vec<&ObservedReplica> =
+                self.input.replicas.iter().filter(|replica| replica.service == service.name).collect();
+            let total = started + replicas.iter().filter(|replica| replica.is_alive()).count();
+            let bound = processes_max(service, &replicas);
+            if started > 0 && total > bound {
+                self.say(format!("{} would have {total} processes, more than {bound}", service.name));
+            }
+        }
+    }
+
+    fn removes_only_what_is_gone(&mut self) {
+        for action in &self.plan.actions {
+            let Action::Remove { service: name } = action else { continue };
+            let deleting = self.input.services.iter().any(|service| &service.name == name && service.deleting);
+            let left = self.input.replicas.iter().any(|replica| &replica.service == name && replica.is_alive());
+            if !deleting || left {
+                self.say(format!("{name} is removed while it is wanted or has replicas"));
+            }
         }
     }
 }

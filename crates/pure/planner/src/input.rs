@@ -1,9 +1,13 @@
 //! What a plan is made from.
 
+use std::path::PathBuf;
+
 use resources::{
     condition::Condition,
     id::{BundleDigest, ReplicaId, Revision, ServiceName},
 };
+
+use crate::history::{Exit, History};
 
 /// Everything the planner may know.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,8 +18,8 @@ pub struct Input {
     pub services: Vec<DesiredService>,
     /// What is there.
     pub replicas: Vec<ObservedReplica>,
-    /// How often replicas ended by themselves.
-    pub failures: Vec<Failures>,
+    /// How replicas ended by themselves.
+    pub histories: Vec<History>,
     /// Newest generation that the gateway has said it serves.
     pub gateway_acknowledged: u64,
 }
@@ -27,8 +31,6 @@ pub struct DesiredService {
     pub name: ServiceName,
     /// Revisions, oldest first; at least one.
     pub revisions: Vec<DesiredRevision>,
-    /// The newest revision that has ever had all its replicas ready.
-    pub latest_ready: Option<Revision>,
     /// Whether the service is being deleted.
     pub deleting: bool,
 }
@@ -40,12 +42,18 @@ pub struct DesiredRevision {
     pub revision: Revision,
     /// Its model.
     pub bundle: BundleDigest,
+    /// Whether the store has the model.
+    pub bundle_present: bool,
     /// Replicas to keep running.
     pub min_replicas: u32,
     /// Longest time for one request, milliseconds.
     pub timeout_ms: u64,
     /// Requests that one replica works on at a time.
     pub container_concurrency: Option<u32>,
+    /// What was asked for and this machine cannot do, in words.
+    pub shortfalls: Vec<String>,
+    /// Whether it has had all its replicas ready at some time; a plan says when that happens.
+    pub promoted: bool,
 }
 
 /// A replica as observed.
@@ -58,13 +66,17 @@ pub struct ObservedReplica {
     /// The revision it serves.
     pub revision: Revision,
     /// Its Unix socket.
-    pub socket: std::path::PathBuf,
+    pub socket: PathBuf,
     /// Its process, when there is one.
     pub pid: Option<i32>,
     /// Where it is in its life.
     pub phase: Phase,
-    /// What it says of itself: optimisation, golden inputs, sandbox.
+    /// Since when a ready replica has not answered questions about itself, milliseconds.
+    pub silent_since_ms: Option<u64>,
+    /// What it says of its model.
     pub conditions: Vec<Condition>,
+    /// Sandbox rules that are not in force, in words.
+    pub missing: Vec<String>,
 }
 
 /// Where a replica is in its life, with since when.
@@ -76,7 +88,10 @@ pub enum Phase {
         since_ms: u64,
     },
     /// It answers requests.
-    Ready,
+    Ready {
+        /// Since when, milliseconds.
+        since_ms: u64,
+    },
     /// It was taken out of the routes by a generation that the gateway may not have seen yet.
     Leaving {
         /// Since when, milliseconds.
@@ -84,59 +99,35 @@ pub enum Phase {
         /// The first generation without it.
         generation: u64,
     },
-    /// It was asked to stop and finishes its requests.
+    /// It was asked to stop, or killed.
     Stopping {
         /// Since when, milliseconds.
         since_ms: u64,
     },
-    /// The process has ended.
-    Exited {
-        /// Why, in words, with the last lines of its log.
-        message: String,
-        /// Whether it had been asked to stop.
-        asked: bool,
-    },
-}
-
-/// How often replicas of one revision ended by themselves without having been healthy in between.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failures {
-    /// The service.
-    pub service: ServiceName,
-    /// The revision.
-    pub revision: Revision,
-    /// How often.
-    pub count: u32,
-    /// When last, milliseconds.
-    pub last_ms: u64,
-    /// Why last.
-    pub message: String,
-}
-
-impl Input {
-    pub(crate) fn replicas_of(&self, service: &ServiceName) -> impl Iterator<Item = &ObservedReplica> {
-        self.replicas.iter().filter(move |replica| &replica.service == service)
-    }
-
-    pub(crate) fn ready(&self, service: &ServiceName, revision: Revision) -> usize {
-        let is_ready = |replica: &&ObservedReplica| replica.revision == revision && replica.phase == Phase::Ready;
-        self.replicas_of(service).filter(is_ready).count()
-    }
-
-    pub(crate) fn failures_of(&self, service: &ServiceName, revision: Revision) -> Option<&Failures> {
-        self.failures.iter().find(|failures| &failures.service == service && failures.revision == revision)
-    }
+    /// The process ended as it was asked to, or was lost together with its controller.
+    Gone,
+    /// The process ended by itself.
+    Exited(Exit),
 }
 
 impl DesiredService {
-    pub(crate) fn newest(&self) -> Option<&DesiredRevision> {
-        self.revisions.last()
+    pub(crate) fn find(&self, revision: Revision) -> Option<&DesiredRevision> {
+        self.revisions.iter().find(|desired| desired.revision == revision)
+    }
+}
+
+impl ObservedReplica {
+    /// Whether it serves or is on its way to.
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. } | Phase::Ready { .. })
     }
 
-    /// The revision that serves while the newest is not ready: the one that was ready last, when it is another one.
-    pub(crate) fn stable(&self) -> Option<&DesiredRevision> {
-        let latest = self.latest_ready?;
-        let newest = self.newest()?;
-        self.revisions.iter().find(|revision| revision.revision == latest && revision.revision != newest.revision)
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready { .. })
+    }
+
+    /// Whether there is, or soon will be, a process.
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.phase, Phase::Gone | Phase::Exited(_))
     }
 }

@@ -3,18 +3,20 @@
 //! [`plan`] is a pure function. It takes no hints about what changed, does the same work every time, and never retries:
 //! what did not work shows up as an observation the next time. [`check`] states the invariants of every plan.
 
-mod backoff;
 mod check;
+mod enforce;
+mod history;
 mod input;
 mod output;
 mod routes;
 mod service;
 mod status;
 
-pub use backoff::backoff_ms;
 pub use check::check;
-pub use input::{DesiredRevision, DesiredService, Failures, Input, ObservedReplica, Phase};
-pub use output::{Action, Plan, Report, ServicePlan};
+pub use enforce::{Allowance, Machine, allowance};
+pub use history::{Exit, History, backoff_ms};
+pub use input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase};
+pub use output::{Action, Plan, ServicePlan};
 
 /// Decides what to do now.
 pub fn plan(input: &Input) -> Plan {
@@ -23,7 +25,7 @@ pub fn plan(input: &Input) -> Plan {
         service::plan_service(input, service, &mut plan);
     }
     service::plan_strays(input, &mut plan);
-    plan.routes = routes::routes(input);
+    plan.routes.sort_by(|a, b| a.name.cmp(&b.name));
     plan
 }
 

@@ -4,7 +4,10 @@ use resources::{
     condition::Condition,
     id::{ReplicaId, Revision, ServiceName},
     snapshot::RouteService,
+    status::ReplicaStatus,
 };
+
+use crate::history::History;
 
 /// What to do now, and why.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +18,8 @@ pub struct Plan {
     pub routes: Vec<RouteService>,
     /// What to say about each service.
     pub services: Vec<ServicePlan>,
+    /// What to remember from now on; histories that are not named stay as they are.
+    pub histories: Vec<History>,
     /// When to plan again although nothing changed, milliseconds.
     pub wake_at_ms: Option<u64>,
 }
@@ -29,7 +34,7 @@ pub enum Action {
         /// Of this revision.
         revision: Revision,
     },
-    /// Take a replica out of the routes.
+    /// Take a replica out of the routes; the plan's routes are without it.
     Leave {
         /// The replica.
         replica: ReplicaId,
@@ -49,11 +54,20 @@ pub enum Action {
         replica: ReplicaId,
         /// Why.
         why: String,
+        /// Whether its end counts as a failure.
+        failed: bool,
     },
-    /// Forget a replica whose process has ended; when it had not been asked to, count a failure.
+    /// Forget a replica whose process has ended.
     Forget {
         /// The replica.
         replica: ReplicaId,
+    },
+    /// Remember that a revision has had all its replicas ready.
+    Promote {
+        /// The service.
+        service: ServiceName,
+        /// The revision.
+        revision: Revision,
     },
     /// Remove a deleted service, whose replicas are all gone.
     Remove {
@@ -69,17 +83,29 @@ pub struct ServicePlan {
     pub name: ServiceName,
     /// Statements about it, without transition times.
     pub conditions: Vec<Condition>,
-    /// The newest revision when it has all its replicas ready now.
-    pub ready_revision: Option<Revision>,
-    /// What was done, what is waited for, and the rule that drove it.
-    pub report: Report,
+    /// Newest revision that has had all its replicas ready.
+    pub latest_ready: Option<Revision>,
+    /// Every replica of every revision.
+    pub replicas: Vec<ReplicaStatus>,
+    /// What was done, what is waited for, and the rule that drove it. The sentences change only when the facts do.
+    pub report: Vec<String>,
 }
-
-/// Sentences about a plan.
-pub type Report = Vec<String>;
 
 impl Plan {
     pub(crate) fn wake_at(&mut self, at_ms: u64) {
         self.wake_at_ms = Some(self.wake_at_ms.map_or(at_ms, |known| known.min(at_ms)));
+    }
+}
+
+impl Action {
+    /// The replica it acts on.
+    pub(crate) fn replica(&self) -> Option<&ReplicaId> {
+        match self {
+            Self::Leave { replica, .. }
+            | Self::Stop { replica, .. }
+            | Self::Kill { replica, .. }
+            | Self::Forget { replica } => Some(replica),
+            Self::Start { .. } | Self::Promote { .. } | Self::Remove { .. } => None,
+        }
     }
 }

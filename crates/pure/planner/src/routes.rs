@@ -1,50 +1,53 @@
 //! Decides what the gateway serves.
 
-use resources::snapshot::{Endpoint, RouteRevision, RouteService};
+use std::collections::BTreeSet;
 
-use crate::{
-    input::{DesiredRevision, DesiredService, Input, Phase},
-    service::is_complete,
+use resources::{
+    id::Revision,
+    snapshot::{Endpoint, RouteRevision, RouteService},
 };
 
-pub(crate) fn routes(input: &Input) -> Vec<RouteService> {
-    let mut routes: Vec<_> =
-        input.services.iter().filter(|service| !service.deleting).filter_map(|service| route(input, service)).collect();
-    routes.sort_by(|a, b| a.name.cmp(&b.name));
-    routes
-}
+use crate::{input::DesiredRevision, service::Scope};
 
-fn route(input: &Input, service: &DesiredService) -> Option<RouteService> {
-    let newest = service.newest()?;
-    let serving = serving(input, service, newest);
-    let mut named: Vec<&DesiredRevision> = vec![serving];
-    // A revision that has never been complete can be asked for by nobody; one that has been can, while it is there.
-    if newest.revision != serving.revision && service.latest_ready == Some(newest.revision) {
-        named.push(newest);
+/// The route of a service. Its replicas may all be away: requests then wait in the gateway.
+pub(crate) fn route(scope: &Scope<'_>) -> Option<RouteService> {
+    let default = default(scope)?;
+    let mut named: BTreeSet<Revision> = BTreeSet::from([default.revision]);
+    for desired in &scope.service.revisions {
+        // A revision that has been complete can be asked for by its number while it has replicas. One that never has been
+        // takes no requests, so that a rollout that fails is seen by nobody.
+        let serves = scope.is_promoted(desired) && scope.ready(desired.revision).next().is_some();
+        let current = scope.latest_promoted() == Some(desired.revision);
+        if serves || current {
+            named.insert(desired.revision);
+        }
     }
     Some(RouteService {
-        name: service.name.clone(),
-        timeout_ms: serving.timeout_ms,
-        container_concurrency: serving.container_concurrency,
-        default_revision: Some(serving.revision),
-        revisions: named.into_iter().map(|revision| route_revision(input, service, revision)).collect(),
+        name: scope.service.name.clone(),
+        timeout_ms: default.timeout_ms,
+        container_concurrency: default.container_concurrency,
+        default_revision: Some(default.revision),
+        revisions: named.into_iter().map(|revision| route_revision(scope, revision)).collect(),
     })
 }
 
-/// The newest revision once it is complete; else the stable one while it has a ready replica, or when the newest has none.
-fn serving<'a>(input: &Input, service: &'a DesiredService, newest: &'a DesiredRevision) -> &'a DesiredRevision {
-    if is_complete(input, &service.name, newest) {
-        return newest;
-    }
-    service.stable().unwrap_or(newest)
+/// The newest revision that has been complete and has a replica that answers; else the newest with any that answers; else
+/// the one that will have one again first.
+fn default<'a>(scope: &Scope<'a>) -> Option<&'a DesiredRevision> {
+    let answers = |desired: &&DesiredRevision| scope.ready(desired.revision).next().is_some();
+    let newest_first = || scope.service.revisions.iter().rev();
+    newest_first()
+        .find(|desired| scope.is_promoted(desired) && answers(desired))
+        .or_else(|| newest_first().find(answers))
+        .or_else(|| newest_first().find(|desired| scope.is_promoted(desired)))
+        .or_else(|| scope.newest())
 }
 
-fn route_revision(input: &Input, service: &DesiredService, revision: &DesiredRevision) -> RouteRevision {
-    let mut endpoints: Vec<Endpoint> = input
-        .replicas_of(&service.name)
-        .filter(|replica| replica.revision == revision.revision && replica.phase == Phase::Ready)
+fn route_revision(scope: &Scope<'_>, revision: Revision) -> RouteRevision {
+    let mut endpoints: Vec<Endpoint> = scope
+        .ready(revision)
         .map(|replica| Endpoint { replica: replica.id.clone(), socket: replica.socket.clone() })
         .collect();
     endpoints.sort_by(|a, b| a.replica.cmp(&b.replica));
-    RouteRevision { revision: revision.revision, endpoints }
+    RouteRevision { revision, endpoints }
 }

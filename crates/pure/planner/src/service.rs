@@ -1,225 +1,385 @@
 //! Decides the replicas of one service.
 
-use resources::id::{ReplicaId, ServiceName};
+use std::collections::BTreeSet;
+
+use resources::id::{ReplicaId, Revision};
 
 use crate::{
-    backoff::backoff_ms,
+    history::{Exit, HEALTHY_MS, History},
     input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase},
-    output::{Action, Plan, Report, ServicePlan},
-    status,
+    output::{Action, Plan, ServicePlan},
+    routes, status,
 };
 
 /// Longest time from start to ready: a large model on a cold disk.
 pub(crate) const START_MS_MAX: u64 = 300_000;
-/// Longest wait for the gateway to acknowledge that a replica has left the routes. A gateway that is away cannot send it
-/// requests either.
-pub(crate) const LEAVE_MS_MAX: u64 = 5_000;
-/// Time beyond a request's own time-out that a stopping replica gets.
-const STOP_MS_SPARE: u64 = 5_000;
-/// Longest time for a stopping replica.
-pub(crate) const STOP_MS_MAX: u64 = 60_000;
+/// Longest silence of a ready replica. A busy one answers late; one that hangs never does.
+pub(crate) const SILENT_MS_MAX: u64 = 60_000;
+/// Longest wait for the gateway to say that a replica has left its routes. A gateway that is away sends it no requests either.
+pub(crate) const LEAVE_MS_MAX: u64 = 10_000;
+/// Longest time for a stopping replica: the runtime's own grace and a little.
+pub(crate) const STOP_MS_MAX: u64 = 35_000;
+/// How soon to look again at a replica that starts: what a person does not notice.
+const START_LOOK_MS: u64 = 100;
+
+/// One service while it is planned.
+pub(crate) struct Scope<'a> {
+    pub(crate) input: &'a Input,
+    pub(crate) service: &'a DesiredService,
+    pub(crate) replicas: Vec<&'a ObservedReplica>,
+    pub(crate) histories: Vec<History>,
+    /// Replicas that this plan takes away; they serve no more.
+    pub(crate) gone: BTreeSet<&'a ReplicaId>,
+    /// Whether this plan finds the newest revision complete for the first time.
+    pub(crate) promoted_now: bool,
+    report: Vec<String>,
+}
 
 pub(crate) fn plan_service(input: &Input, service: &DesiredService, plan: &mut Plan) {
-    let mut report = Report::new();
-    end_of_life(input, service, plan, &mut report);
-    match service.newest() {
-        Some(newest) if !service.deleting => {
-            keep(input, service, newest, (plan, &mut report));
-            if let Some(stable) = service.stable() {
-                keep_stable(input, service, newest, stable, (plan, &mut report));
-            }
-            retire(input, service, newest, plan, &mut report);
-        }
-        _ => remove(input, service, plan, &mut report),
+    let mut scope = Scope::new(input, service);
+    scope.bury(plan);
+    scope.forgive();
+    scope.expire(plan);
+    match service.revisions.last() {
+        Some(newest) if !service.deleting => scope.roll_out(newest, plan),
+        _ => scope.remove(plan),
     }
-    let ready_revision = service
-        .newest()
-        .filter(|newest| !service.deleting && is_complete(input, &service.name, newest))
-        .map(|newest| newest.revision);
-    let conditions = status::conditions(input, service);
-    plan.services.push(ServicePlan { name: service.name.clone(), conditions, ready_revision, report });
+    if !service.deleting {
+        plan.routes.extend(routes::route(&scope));
+    }
+    let conditions = status::conditions(&scope);
+    let replicas = status::replicas(&scope);
+    let latest_ready = scope.latest_promoted();
+    let Scope { histories, report, .. } = scope;
+    plan.histories.extend(histories.into_iter().filter(|history| !input.histories.contains(history)));
+    plan.services.push(ServicePlan { name: service.name.clone(), conditions, latest_ready, replicas, report });
 }
 
 /// Replicas whose service is gone: left over from a crash.
 pub(crate) fn plan_strays(input: &Input, plan: &mut Plan) {
-    let known = |replica: &&ObservedReplica| !input.services.iter().any(|service| service.name == replica.service);
-    for replica in input.replicas.iter().filter(known) {
-        let why = "its service is gone";
+    let stray = |replica: &&ObservedReplica| !input.services.iter().any(|service| service.name == replica.service);
+    for replica in input.replicas.iter().filter(stray) {
+        let (id, why) = (replica.id.clone(), "its service is gone".to_owned());
         match replica.phase {
-            Phase::Exited { .. } => plan.actions.push(Action::Forget { replica: replica.id.clone() }),
-            Phase::Stopping { since_ms } if input.now_ms >= since_ms + STOP_MS_MAX => kill(plan, replica, why),
+            Phase::Gone | Phase::Exited(_) => plan.actions.push(Action::Forget { replica: id }),
+            Phase::Stopping { since_ms } if input.now_ms >= since_ms + STOP_MS_MAX => {
+                plan.actions.push(Action::Kill { replica: id, why, failed: false });
+            }
             Phase::Stopping { since_ms } => plan.wake_at(since_ms + STOP_MS_MAX),
-            _ => plan.actions.push(Action::Stop { replica: replica.id.clone(), why: why.to_owned() }),
+            _ => plan.actions.push(Action::Stop { replica: id, why }),
         }
     }
 }
 
-/// What happens to replicas whatever their revision: the dead are forgotten, the leaving stop, the stuck are killed.
-fn end_of_life(input: &Input, service: &DesiredService, plan: &mut Plan, report: &mut Report) {
-    for replica in input.replicas_of(&service.name) {
-        match &replica.phase {
-            Phase::Exited { .. } => plan.actions.push(Action::Forget { replica: replica.id.clone() }),
-            Phase::Leaving { since_ms, generation } => {
-                let acknowledged = input.gateway_acknowledged >= *generation;
-                if acknowledged || input.now_ms >= since_ms + LEAVE_MS_MAX {
-                    let why = if acknowledged {
-                        "no gateway sends it requests"
-                    } else {
-                        "the gateway did not answer in time"
-                    };
-                    plan.actions.push(Action::Stop { replica: replica.id.clone(), why: why.to_owned() });
-                    report.push(format!("stopping {}: {why}", replica.id));
-                } else {
-                    plan.wake_at(since_ms + LEAVE_MS_MAX);
-                    report.push(format!("waiting for the gateway to take {} out of its routes", replica.id));
+impl<'a> Scope<'a> {
+    fn new(input: &'a Input, service: &'a DesiredService) -> Self {
+        let mut replicas: Vec<_> = input.replicas.iter().filter(|replica| replica.service == service.name).collect();
+        replicas.sort_by(|a, b| a.id.cmp(&b.id));
+        let histories = input.histories.iter().filter(|history| history.service == service.name).cloned().collect();
+        let gone = BTreeSet::new();
+        Self { input, service, replicas, histories, gone, promoted_now: false, report: Vec::new() }
+    }
+
+    pub(crate) fn newest(&self) -> Option<&'a DesiredRevision> {
+        self.service.revisions.last()
+    }
+
+    pub(crate) fn history(&self, revision: Revision) -> Option<&History> {
+        self.histories.iter().find(|history| history.revision == revision)
+    }
+
+    /// Replicas of a revision that serve or are on their way to, after this plan.
+    pub(crate) fn active(&self, revision: Revision) -> impl Iterator<Item = &'a ObservedReplica> {
+        let mine = move |replica: &&&ObservedReplica| replica.revision == revision && replica.is_active();
+        self.replicas.iter().filter(mine).filter(|replica| !self.gone.contains(&replica.id)).copied()
+    }
+
+    pub(crate) fn ready(&self, revision: Revision) -> impl Iterator<Item = &'a ObservedReplica> {
+        self.active(revision).filter(|replica| replica.is_ready())
+    }
+
+    pub(crate) fn is_complete(&self, desired: &DesiredRevision) -> bool {
+        self.ready(desired.revision).count() >= count(desired.min_replicas)
+    }
+
+    pub(crate) fn is_promoted(&self, desired: &DesiredRevision) -> bool {
+        let newest = self.newest().is_some_and(|newest| newest.revision == desired.revision);
+        desired.promoted || (newest && self.promoted_now)
+    }
+
+    pub(crate) fn latest_promoted(&self) -> Option<Revision> {
+        self.service.revisions.iter().rev().find(|desired| self.is_promoted(desired)).map(|desired| desired.revision)
+    }
+
+    /// The revision that serves until the newest has been complete once.
+    pub(crate) fn fallback(&self) -> Option<&'a DesiredRevision> {
+        let newest = self.newest()?;
+        if self.is_promoted(newest) {
+            return None;
+        }
+        self.service.revisions.iter().rev().skip(1).find(|desired| desired.promoted)
+    }
+
+    /// Forgets processes that have ended; the ends that nobody asked for count.
+    fn bury(&mut self, plan: &mut Plan) {
+        for replica in self.replicas.clone() {
+            match &replica.phase {
+                Phase::Gone => {}
+                Phase::Exited(exit) => {
+                    self.count_exit(replica, exit);
+                    self.report.push(format!("{} ended by itself: {}", replica.id, exit.how));
                 }
+                _ => continue,
             }
-            Phase::Stopping { since_ms } => {
-                let limit = since_ms + stop_ms(service, replica);
-                if input.now_ms >= limit {
-                    kill(plan, replica, "it did not stop in its grace period");
-                } else {
-                    plan.wake_at(limit);
-                    report.push(format!("waiting for {} to finish its requests", replica.id));
-                }
-            }
-            Phase::Starting { since_ms } if input.now_ms >= since_ms + START_MS_MAX => {
-                kill(plan, replica, "it was not ready in time");
-                report.push(format!("killing {}: not ready after {} s", replica.id, START_MS_MAX / 1000));
-            }
-            Phase::Starting { since_ms } => plan.wake_at(since_ms + START_MS_MAX),
-            Phase::Ready => {}
+            plan.actions.push(Action::Forget { replica: replica.id.clone() });
         }
     }
-}
 
-fn stop_ms(service: &DesiredService, replica: &ObservedReplica) -> u64 {
-    let of_replica = |revision: &&DesiredRevision| revision.revision == replica.revision;
-    let timeout_ms = service.revisions.iter().find(of_replica).map_or(0, |revision| revision.timeout_ms);
-    (timeout_ms + STOP_MS_SPARE).min(STOP_MS_MAX)
-}
-
-fn kill(plan: &mut Plan, replica: &ObservedReplica, why: &str) {
-    plan.actions.push(Action::Kill { replica: replica.id.clone(), why: why.to_owned() });
-}
-
-/// Replicas of `revision` that live or will: starting or ready.
-fn live<'a>(input: &'a Input, service: &ServiceName, revision: &DesiredRevision) -> Vec<&'a ObservedReplica> {
-    let wanted = |replica: &&ObservedReplica| {
-        let started_late =
-            matches!(replica.phase, Phase::Starting { since_ms } if input.now_ms >= since_ms + START_MS_MAX);
-        replica.revision == revision.revision
-            && matches!(replica.phase, Phase::Starting { .. } | Phase::Ready)
-            && !started_late
-    };
-    input.replicas_of(service).filter(wanted).collect()
-}
-
-pub(crate) fn is_complete(input: &Input, service: &ServiceName, revision: &DesiredRevision) -> bool {
-    input.ready(service, revision.revision) >= count(revision.min_replicas)
-}
-
-/// Keeps `revision` at its number of replicas.
-fn keep(input: &Input, service: &DesiredService, revision: &DesiredRevision, (plan, report): (&mut Plan, &mut Report)) {
-    let live = live(input, &service.name, revision);
-    let wanted = count(revision.min_replicas);
-    let starting = live.iter().filter(|replica| replica.phase != Phase::Ready).count();
-    if live.len() > wanted {
-        let why = format!("{} replicas are wanted", revision.min_replicas);
-        for id in excess(&live, live.len() - wanted) {
-            leave(plan, report, &id, &why);
-        }
-    } else if live.len() < wanted {
-        start(input, service, revision, wanted - live.len(), (plan, report));
-    }
-    if starting > 0 {
-        report.push(format!(
-            "waiting for {starting} of {wanted} replicas of revision {} to become ready",
-            revision.revision
-        ));
-    }
-}
-
-/// The replicas to give up first: those that are not ready yet, then the ones with the greatest id.
-fn excess(live: &[&ObservedReplica], number: usize) -> Vec<ReplicaId> {
-    let mut order: Vec<_> = live.iter().map(|replica| (replica.phase == Phase::Ready, &replica.id)).collect();
-    order.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(a.1)));
-    order.into_iter().take(number).map(|(_, id)| id.clone()).collect()
-}
-
-fn start(
-    input: &Input,
-    service: &DesiredService,
-    revision: &DesiredRevision,
-    missing: usize,
-    (plan, report): (&mut Plan, &mut Report),
-) {
-    let number = revision.revision;
-    if let Some(failures) = input.failures_of(&service.name, number) {
-        let next_ms = failures.last_ms.saturating_add(backoff_ms(failures.count));
-        if input.now_ms < next_ms {
-            plan.wake_at(next_ms);
-            let wait_s = (next_ms - input.now_ms).div_ceil(1000);
-            report.push(format!(
-                "waiting {wait_s} s before starting revision {number} again: it ended by itself {} times in a row",
-                failures.count
-            ));
+    fn count_exit(&mut self, replica: &ObservedReplica, exit: &Exit) {
+        if let Some(history) = self.histories.iter_mut().find(|history| history.revision == replica.revision) {
+            history.count(&replica.id, exit);
             return;
         }
+        let mut history = History::new(self.service.name.clone(), replica.revision);
+        history.count(&replica.id, exit);
+        self.histories.push(history);
     }
-    for _ in 0..missing {
-        plan.actions.push(Action::Start { service: service.name.clone(), revision: number });
-    }
-    report.push(format!("starting {missing} replicas of revision {number}: {} are wanted", revision.min_replicas));
-}
 
-/// While the newest revision is not complete, the stable one is kept as it was.
-fn keep_stable(
-    input: &Input,
-    service: &DesiredService,
-    newest: &DesiredRevision,
-    stable: &DesiredRevision,
-    (plan, report): (&mut Plan, &mut Report),
-) {
-    if is_complete(input, &service.name, newest) {
-        return;
-    }
-    report.push(format!("revision {} serves until revision {} is ready", stable.revision, newest.revision));
-    keep(input, service, stable, (plan, report));
-}
-
-/// Revisions that are neither the newest nor the stable one that still serves go.
-fn retire(input: &Input, service: &DesiredService, newest: &DesiredRevision, plan: &mut Plan, report: &mut Report) {
-    let complete = is_complete(input, &service.name, newest);
-    let stable = service.stable().filter(|_| !complete).map(|revision| revision.revision);
-    for replica in input.replicas_of(&service.name) {
-        let kept = replica.revision == newest.revision || Some(replica.revision) == stable;
-        if !kept && matches!(replica.phase, Phase::Starting { .. } | Phase::Ready) {
-            leave(plan, report, &replica.id, &format!("revision {} took over", newest.revision));
+    /// A revision whose replicas have all been healthy for long starts again from no failures.
+    fn forgive(&mut self) {
+        for desired in &self.service.revisions {
+            let healthy = |replica: &&ObservedReplica| match replica.phase {
+                Phase::Ready { since_ms } => self.input.now_ms >= since_ms + HEALTHY_MS,
+                _ => false,
+            };
+            let all = self.active(desired.revision).filter(healthy).count() >= count(desired.min_replicas.max(1));
+            if all {
+                for history in self.histories.iter_mut().filter(|history| history.revision == desired.revision) {
+                    history.streak = 0;
+                }
+            }
         }
     }
-}
 
-fn remove(input: &Input, service: &DesiredService, plan: &mut Plan, report: &mut Report) {
-    let mut left = 0;
-    for replica in input.replicas_of(&service.name) {
-        left += 1;
-        if matches!(replica.phase, Phase::Starting { .. } | Phase::Ready) {
-            leave(plan, report, &replica.id, "its service is being deleted");
+    /// Ends what has had its time, whatever its revision.
+    fn expire(&mut self, plan: &mut Plan) {
+        for replica in self.replicas.clone() {
+            let now_ms = self.input.now_ms;
+            match replica.phase {
+                Phase::Starting { since_ms } if now_ms >= since_ms + START_MS_MAX => {
+                    self.kill(replica, &format!("it was not ready after {} s", START_MS_MAX / 1000), true, plan);
+                }
+                Phase::Starting { since_ms } => plan.wake_at((now_ms + START_LOOK_MS).min(since_ms + START_MS_MAX)),
+                Phase::Ready { .. } => match replica.silent_since_ms {
+                    Some(since_ms) if now_ms >= since_ms + SILENT_MS_MAX => {
+                        self.kill(replica, &format!("it did not answer for {} s", SILENT_MS_MAX / 1000), true, plan);
+                    }
+                    Some(since_ms) => plan.wake_at(since_ms + SILENT_MS_MAX),
+                    None => {}
+                },
+                Phase::Leaving { since_ms, generation } => self.let_go(replica, since_ms, generation, plan),
+                Phase::Stopping { since_ms } if now_ms >= since_ms + STOP_MS_MAX => {
+                    self.kill(replica, &format!("it did not stop within {} s", STOP_MS_MAX / 1000), false, plan);
+                }
+                Phase::Stopping { since_ms } => {
+                    plan.wake_at(since_ms + STOP_MS_MAX);
+                    self.report.push(format!("waiting for {} to stop", replica.id));
+                }
+                Phase::Gone | Phase::Exited(_) => {}
+            }
         }
     }
-    if left == 0 {
-        plan.actions.push(Action::Remove { service: service.name.clone() });
-    } else {
-        report.push(format!("deleting: waiting for {left} replicas to stop"));
+
+    /// A replica that has left the routes stops once no gateway sends it requests.
+    fn let_go(&mut self, replica: &'a ObservedReplica, since_ms: u64, generation: u64, plan: &mut Plan) {
+        if self.input.gateway_acknowledged >= generation {
+            self.stop(replica, "the gateway sends it no more requests", plan);
+        } else if self.input.now_ms >= since_ms + LEAVE_MS_MAX {
+            self.stop(replica, "the gateway did not answer in time", plan);
+        } else {
+            plan.wake_at(since_ms + LEAVE_MS_MAX);
+            self.report.push(format!("waiting for the gateway to take {} out of its routes", replica.id));
+        }
+    }
+
+    fn roll_out(&mut self, newest: &'a DesiredRevision, plan: &mut Plan) {
+        if !newest.promoted && self.is_complete(newest) {
+            self.promoted_now = true;
+            self.report.push(format!(
+                "revision {} took over: {} of {} replicas are ready",
+                newest.revision,
+                self.ready(newest.revision).count(),
+                newest.min_replicas
+            ));
+            plan.actions.push(Action::Promote { service: self.service.name.clone(), revision: newest.revision });
+        }
+        let fallback = self.fallback();
+        self.retire(newest, fallback, plan);
+        if let Some(fallback) = fallback {
+            self.report.push(format!(
+                "revision {} serves until revision {} is ready with {}",
+                fallback.revision,
+                newest.revision,
+                replicas(count(newest.min_replicas))
+            ));
+            self.keep(fallback, plan);
+        }
+        self.keep(newest, plan);
+    }
+
+    /// Revisions that are neither the newest nor the one that still serves go; the last replica that answers stays until
+    /// another one does.
+    fn retire(&mut self, newest: &'a DesiredRevision, fallback: Option<&'a DesiredRevision>, plan: &mut Plan) {
+        let kept = |revision: Revision| {
+            revision == newest.revision || fallback.is_some_and(|fallback| fallback.revision == revision)
+        };
+        let answers = self.ready(newest.revision).next().is_some() && fallback.is_none()
+            || fallback.is_some_and(|fallback| self.ready(fallback.revision).next().is_some())
+            || newest.min_replicas == 0;
+        for replica in self.replicas.clone() {
+            if kept(replica.revision) || !replica.is_active() || self.gone.contains(&replica.id) {
+                continue;
+            }
+            let why = format!("revision {} replaces revision {}", newest.revision, replica.revision);
+            if !replica.is_ready() {
+                self.stop(replica, &why, plan);
+            } else if answers {
+                self.leave(replica, &why, plan);
+            } else {
+                self.report.push(format!("keeping {} although it is old: no other replica answers", replica.id));
+            }
+        }
+    }
+
+    /// Brings a revision to its number of replicas.
+    fn keep(&mut self, desired: &'a DesiredRevision, plan: &mut Plan) {
+        let active: Vec<_> = self.active(desired.revision).collect();
+        let wanted = count(desired.min_replicas);
+        let starting = active.iter().filter(|replica| !replica.is_ready()).count();
+        if active.len() > wanted {
+            let why = format!("revision {} wants {}", desired.revision, replicas(wanted));
+            for replica in surplus(active.clone(), wanted) {
+                if replica.is_ready() { self.leave(replica, &why, plan) } else { self.stop(replica, &why, plan) }
+            }
+        } else if active.len() < wanted {
+            self.start(desired, wanted - active.len(), starting, plan);
+        }
+        if starting > 0 {
+            let revision = desired.revision;
+            self.report.push(format!("waiting for {} of revision {revision} to become ready", replicas(starting)));
+        }
+    }
+
+    fn start(&mut self, desired: &DesiredRevision, missing: usize, starting: usize, plan: &mut Plan) {
+        let revision = desired.revision;
+        if !desired.bundle_present {
+            self.report.push(format!("revision {revision} cannot start: its model is not in the store"));
+            return;
+        }
+        let mut number = missing;
+        if let Some(history) = self.history(revision) {
+            let next_ms = history.next_start_ms();
+            if self.input.now_ms < next_ms {
+                plan.wake_at(next_ms);
+                self.report.push(status::waits(history));
+                return;
+            }
+            if history.loops() {
+                // One at a time shows as well that it works again, and costs less when it does not.
+                number = 1_usize.saturating_sub(starting);
+            }
+        }
+        let room = self.room(plan);
+        if number > room {
+            self.report
+                .push(format!("revision {revision} waits with {} starts until others have stopped", number - room));
+            number = room;
+        }
+        for _ in 0..number {
+            plan.actions.push(Action::Start { service: self.service.name.clone(), revision });
+        }
+        if number > 0 {
+            let wanted = desired.min_replicas;
+            let started = replicas(number);
+            self.report.push(format!("starting {started} of revision {revision}, which wants {wanted}"));
+            plan.wake_at(self.input.now_ms + START_LOOK_MS);
+        }
+    }
+
+    /// How many more processes the service may have: twice its replicas and one, however many changes come at once.
+    fn room(&self, plan: &Plan) -> usize {
+        let alive = self.replicas.iter().filter(|replica| replica.is_alive()).count();
+        let started = plan
+            .actions
+            .iter()
+            .filter(|action| matches!(action, Action::Start { service, .. } if service == &self.service.name))
+            .count();
+        processes_max(self.service, &self.replicas).saturating_sub(alive + started)
+    }
+
+    fn remove(&mut self, plan: &mut Plan) {
+        for replica in self.replicas.clone() {
+            if self.gone.contains(&replica.id) {
+                continue;
+            }
+            let why = "its service is being deleted";
+            match replica.phase {
+                Phase::Starting { .. } => self.stop(replica, why, plan),
+                Phase::Ready { .. } => self.leave(replica, why, plan),
+                _ => {}
+            }
+        }
+        let left = self.replicas.iter().filter(|replica| replica.is_alive()).count();
+        if left == 0 {
+            plan.actions.push(Action::Remove { service: self.service.name.clone() });
+        } else {
+            self.report.push(format!("deleting: waiting for {} to stop", replicas(left)));
+        }
+    }
+
+    fn leave(&mut self, replica: &'a ObservedReplica, why: &str, plan: &mut Plan) {
+        self.gone.insert(&replica.id);
+        self.report.push(format!("taking {} out of the routes: {why}", replica.id));
+        plan.actions.push(Action::Leave { replica: replica.id.clone(), why: why.to_owned() });
+    }
+
+    fn stop(&mut self, replica: &'a ObservedReplica, why: &str, plan: &mut Plan) {
+        self.gone.insert(&replica.id);
+        self.report.push(format!("stopping {}: {why}", replica.id));
+        plan.actions.push(Action::Stop { replica: replica.id.clone(), why: why.to_owned() });
+    }
+
+    fn kill(&mut self, replica: &'a ObservedReplica, why: &str, failed: bool, plan: &mut Plan) {
+        self.gone.insert(&replica.id);
+        self.report.push(format!("killing {}: {why}", replica.id));
+        plan.actions.push(Action::Kill { replica: replica.id.clone(), why: why.to_owned(), failed });
     }
 }
 
-fn leave(plan: &mut Plan, report: &mut Report, replica: &ReplicaId, why: &str) {
-    plan.actions.push(Action::Leave { replica: replica.clone(), why: why.to_owned() });
-    report.push(format!("taking {replica} out of the routes: {why}"));
+/// Processes of one service, at most: twice the replicas of its largest revision that is there or wanted, and one.
+pub(crate) fn processes_max(service: &DesiredService, replicas: &[&ObservedReplica]) -> usize {
+    let there = |revision: Revision| replicas.iter().any(|replica| replica.revision == revision && replica.is_alive());
+    let newest = service.revisions.last().map(|newest| newest.revision);
+    let fallback = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
+    let counts = service.revisions.iter().filter(|desired| {
+        Some(desired.revision) == newest
+            || fallback.is_some_and(|fallback| fallback.revision == desired.revision)
+            || there(desired.revision)
+    });
+    2 * counts.map(|desired| count(desired.min_replicas)).max().unwrap_or(0) + 1
 }
 
-fn count(replicas: u32) -> usize {
-    usize::try_from(replicas).unwrap_or(usize::MAX)
+/// The replicas to give up: those that are not ready yet, then the ones with the greatest id.
+fn surplus(mut active: Vec<&ObservedReplica>, wanted: usize) -> Vec<&ObservedReplica> {
+    active.sort_by(|a, b| b.is_ready().cmp(&a.is_ready()).then(a.id.cmp(&b.id)));
+    active.split_off(wanted.min(active.len()))
+}
+
+/// A number of replicas in words.
+fn replicas(number: usize) -> String {
+    if number == 1 { "1 replica".to_owned() } else { format!("{number} replicas") }
+}
+
+pub(crate) fn count(replicas: u32) -> usize {
+    usize::try_from(replicas).unwrap_or(usize::MAX / 4)
 }

@@ -1,73 +1,206 @@
-//! Says in conditions how a service stands.
+//! Says in conditions and sentences how a service stands.
 
-use resources::condition::{Condition, ConditionKind, ConditionStatus};
+use std::collections::BTreeSet;
 
-use crate::{
-    input::{DesiredRevision, DesiredService, Failures, Input, Phase},
-    service::is_complete,
+use resources::{
+    condition::{Condition, ConditionKind, ConditionStatus},
+    id::Revision,
+    status::{ReplicaPhase, ReplicaStatus},
 };
 
-pub(crate) fn conditions(input: &Input, service: &DesiredService) -> Vec<Condition> {
-    let Some(newest) = service.newest() else { return Vec::new() };
-    let predictor = predictor_ready(input, service, newest);
-    let mut conditions = vec![ready(input, service, newest, &predictor), predictor, admitted(newest)];
-    let said = input
-        .replicas_of(&service.name)
-        .find(|replica| replica.revision == newest.revision && replica.phase == Phase::Ready);
-    conditions.extend(said.into_iter().flat_map(|replica| replica.conditions.iter().cloned()));
-    conditions
+use crate::{
+    history::{History, backoff_ms},
+    input::{DesiredRevision, ObservedReplica, Phase},
+    service::Scope,
+};
+
+/// Lines of a log in a condition: what a person reads at a glance. The rest is in the log.
+const LOG_LINES_MAX: usize = 5;
+/// How the runtime begins the line that says why it gave up.
+const VERDICT: &str = "model failed to load: ";
+
+pub(crate) fn conditions(scope: &Scope<'_>) -> Vec<Condition> {
+    let Some(newest) = scope.newest() else { return Vec::new() };
+    let predictor = predictor_ready(scope, newest);
+    let said = scope.ready(newest.revision).next();
+    vec![
+        ready(scope, newest, &predictor),
+        predictor,
+        admitted(newest),
+        enforced(scope, newest),
+        of_replica(ConditionKind::Optimised, said),
+        of_replica(ConditionKind::GoldenVerified, said),
+    ]
 }
 
 fn condition(kind: ConditionKind, status: ConditionStatus, reason: &str, message: String) -> Condition {
     Condition { kind, status, reason: reason.to_owned(), message, last_transition_time: None }
 }
 
-fn admitted(newest: &DesiredRevision) -> Condition {
-    let message = format!("revision {} is {}", newest.revision, newest.bundle);
-    condition(ConditionKind::ModelAdmitted, ConditionStatus::True, "Admitted", message)
-}
-
-fn ready(input: &Input, service: &DesiredService, newest: &DesiredRevision, predictor: &Condition) -> Condition {
+fn ready(scope: &Scope<'_>, newest: &DesiredRevision, predictor: &Condition) -> Condition {
     let kind = ConditionKind::Ready;
-    if service.deleting {
+    if scope.service.deleting {
         return condition(kind, ConditionStatus::False, "Deleting", "the service is being deleted".to_owned());
     }
-    if predictor.status == ConditionStatus::True {
-        let message = format!("revision {} answers requests", newest.revision);
-        return condition(kind, ConditionStatus::True, "RevisionReady", message);
+    let number = newest.revision;
+    if scope.is_promoted(newest) && scope.ready(number).next().is_some() {
+        return condition(kind, ConditionStatus::True, "RevisionReady", format!("revision {number} answers requests"));
     }
-    if let Some(stable) = service.stable().filter(|stable| input.ready(&service.name, stable.revision) > 0) {
-        let message = format!(
-            "revision {} answers requests; revision {} does not: {}",
-            stable.revision, newest.revision, predictor.message
-        );
-        return condition(kind, ConditionStatus::False, "PreviousRevisionServes", message);
+    let older = scope.service.revisions.iter().rev().skip(1);
+    let serving = older.map(|desired| desired.revision).find(|revision| scope.ready(*revision).next().is_some());
+    if let Some(serving) = serving {
+        let message =
+            format!("revision {serving} answers requests, revision {number} does not yet: {}", predictor.message);
+        return condition(kind, ConditionStatus::False, &predictor.reason, message);
     }
-    Condition { kind, ..predictor.clone() }
+    let status = if predictor.status == ConditionStatus::True { ConditionStatus::False } else { predictor.status };
+    Condition { kind, status, ..predictor.clone() }
 }
 
-fn predictor_ready(input: &Input, service: &DesiredService, newest: &DesiredRevision) -> Condition {
+fn predictor_ready(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
     let kind = ConditionKind::PredictorReady;
-    let ready = input.ready(&service.name, newest.revision);
-    if is_complete(input, &service.name, newest) {
-        let message = format!("{ready} of {} replicas of revision {} are ready", newest.min_replicas, newest.revision);
-        return condition(kind, ConditionStatus::True, "ReplicasReady", message);
+    let (number, wanted) = (newest.revision, newest.min_replicas);
+    let ready = scope.ready(number).count();
+    let counted = format!("{ready} of {wanted} replicas of revision {number} are ready");
+    if scope.service.deleting {
+        return condition(kind, ConditionStatus::False, "Deleting", counted);
     }
-    match input.failures_of(&service.name, newest.revision) {
-        Some(failures) if failures.count > 1 => {
-            condition(kind, ConditionStatus::False, "CrashLoopBackOff", crash_message(failures))
+    if scope.is_complete(newest) {
+        return condition(kind, ConditionStatus::True, "ReplicasReady", counted);
+    }
+    if !newest.bundle_present {
+        let message = format!("the model {} is not in the store any more: deploy it again", newest.bundle);
+        return condition(kind, ConditionStatus::False, "BundleMissing", message);
+    }
+    match scope.history(number) {
+        Some(history) if history.loops() => {
+            condition(kind, ConditionStatus::False, "CrashLoopBackOff", format!("{counted}; {}", crashed(history)))
         }
-        _ => {
-            let message =
-                format!("{ready} of {} replicas of revision {} are ready", newest.min_replicas, newest.revision);
-            condition(kind, ConditionStatus::Unknown, "Starting", message)
+        Some(history) if history.streak > 0 => {
+            condition(kind, ConditionStatus::False, "ReplicaExited", format!("{counted}; {}", crashed(history)))
         }
+        _ => condition(kind, ConditionStatus::False, "Starting", counted),
     }
 }
 
-fn crash_message(failures: &Failures) -> String {
+/// How the last replica ended, with the verdict first and then the last lines of its log.
+fn crashed(history: &History) -> String {
+    let Some((id, exit)) = &history.last else { return String::new() };
+    let mut text = format!("{id} ended by itself ({}), failure {} in a row", exit.how, history.streak);
+    let wait_s = backoff_ms(history.streak) / 1000;
+    if wait_s > 0 {
+        text.push_str(&format!("; {wait_s} s between that and the next start"));
+    }
+    let lines = headline(&exit.log_tail);
+    if !lines.is_empty() {
+        text.push_str("; its log ended:\n");
+        text.push_str(&lines);
+    }
+    text
+}
+
+/// The runtime's verdict when there is one, then the last lines.
+fn headline(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let verdict = lines.iter().rev().find(|line| line.starts_with(VERDICT)).copied();
+    let rest = lines.iter().copied().filter(|line| Some(*line) != verdict);
+    let rest: Vec<&str> = rest.collect();
+    let skip = rest.len().saturating_sub(LOG_LINES_MAX - usize::from(verdict.is_some()));
+    verdict.into_iter().chain(rest.into_iter().skip(skip)).collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn waits(history: &History) -> String {
     format!(
-        "replicas of revision {} ended by themselves {} times in a row: {}",
-        failures.revision, failures.count, failures.message
+        "revision {} starts again {} s after its last replica ended: that was failure {} in a row",
+        history.revision,
+        backoff_ms(history.streak) / 1000,
+        history.streak
     )
+}
+
+fn admitted(newest: &DesiredRevision) -> Condition {
+    let kind = ConditionKind::ModelAdmitted;
+    let (number, bundle) = (newest.revision, &newest.bundle);
+    if newest.bundle_present {
+        condition(kind, ConditionStatus::True, "Admitted", format!("revision {number} is {bundle}"))
+    } else {
+        condition(kind, ConditionStatus::False, "BundleMissing", format!("{bundle} is not in the store any more"))
+    }
+}
+
+/// Every limit and sandbox rule, of the machine and of each replica.
+fn enforced(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
+    let kind = ConditionKind::Enforced;
+    let ready: Vec<&ObservedReplica> = scope.ready(newest.revision).collect();
+    let mut missing: BTreeSet<&str> = newest.shortfalls.iter().map(String::as_str).collect();
+    missing.extend(ready.iter().flat_map(|replica| replica.missing.iter().map(String::as_str)));
+    if !missing.is_empty() {
+        let missing = missing.into_iter().collect::<Vec<_>>().join("; ");
+        return condition(kind, ConditionStatus::False, "NotEverything", format!("not in force: {missing}"));
+    }
+    if ready.is_empty() {
+        return condition(kind, ConditionStatus::Unknown, "NoReplica", "no replica is ready to ask".to_owned());
+    }
+    let message = "every limit and sandbox rule is in force".to_owned();
+    condition(kind, ConditionStatus::True, "AllInForce", message)
+}
+
+/// What the first ready replica of the newest revision says.
+fn of_replica(kind: ConditionKind, replica: Option<&ObservedReplica>) -> Condition {
+    let said = replica.and_then(|replica| replica.conditions.iter().find(|condition| condition.kind == kind));
+    match said {
+        Some(said) => Condition { last_transition_time: None, ..said.clone() },
+        None => condition(kind, ConditionStatus::Unknown, "NoReplica", "no replica has said so yet".to_owned()),
+    }
+}
+
+/// Replicas in order of their revision; one that ended by itself and waits for its next start is shown by its last life.
+pub(crate) fn replicas(scope: &Scope<'_>) -> Vec<ReplicaStatus> {
+    let mut replicas: Vec<ReplicaStatus> =
+        scope.replicas.iter().filter_map(|replica| replica_status(scope, replica)).collect();
+    for history in &scope.histories {
+        let wanted = scope.service.find(history.revision).is_some_and(|desired| {
+            let newest = scope.newest().is_some_and(|newest| newest.revision == desired.revision);
+            newest || scope.fallback().is_some_and(|fallback| fallback.revision == desired.revision)
+        });
+        let waits = scope.active(history.revision).next().is_none() && history.streak > 0;
+        if let Some((id, exit)) = &history.last
+            && wanted
+            && waits
+        {
+            replicas.push(ReplicaStatus {
+                id: id.clone(),
+                revision: history.revision,
+                phase: ReplicaPhase::CrashLoopBackOff,
+                pid: None,
+                restarts: history.exits,
+                message: exit.how.clone(),
+            });
+        }
+    }
+    replicas.sort_by(|a, b| a.revision.cmp(&b.revision).then(a.id.cmp(&b.id)));
+    replicas
+}
+
+fn replica_status(scope: &Scope<'_>, replica: &ObservedReplica) -> Option<ReplicaStatus> {
+    let gone = scope.gone.contains(&replica.id);
+    let phase = match &replica.phase {
+        Phase::Gone | Phase::Exited(_) => return None,
+        Phase::Leaving { .. } | Phase::Stopping { .. } => ReplicaPhase::Draining,
+        _ if gone => ReplicaPhase::Draining,
+        Phase::Starting { .. } => ReplicaPhase::Starting,
+        Phase::Ready { .. } => ReplicaPhase::Ready,
+    };
+    Some(ReplicaStatus {
+        id: replica.id.clone(),
+        revision: replica.revision,
+        phase,
+        pid: replica.pid,
+        restarts: restarts(scope, replica.revision),
+        message: String::new(),
+    })
+}
+
+fn restarts(scope: &Scope<'_>, revision: Revision) -> u32 {
+    scope.history(revision).map_or(0, |history| history.exits)
 }

@@ -6,6 +6,7 @@ pub mod event;
 pub mod id;
 pub mod inference_service;
 pub mod meta;
+pub mod quantity;
 pub mod snapshot;
 pub mod status;
 

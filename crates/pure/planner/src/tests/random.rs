@@ -1,0 +1,130 @@
+//! Random histories: no plan breaks an invariant, and when the world calms down, everything wanted runs.
+
+use proptest::prelude::*;
+use resources::id::ReplicaId;
+
+use super::world::World;
+use crate::{ObservedReplica, Phase};
+
+#[derive(Clone, Debug)]
+enum Event {
+    Pass(u32),
+    Deploy(u8, u32),
+    Delete(u8),
+    Ready(usize),
+    Exit(usize),
+    Gone(usize),
+    Silent(usize),
+    Acknowledge,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0_u32..90_000).prop_map(Event::Pass),
+        4 => (0_u32..400).prop_map(Event::Pass),
+        2 => (0_u8..3, 1_u32..5).prop_map(|(name, count)| Event::Deploy(name, count)),
+        1 => (0_u8..3).prop_map(Event::Delete),
+        6 => any::<usize>().prop_map(Event::Ready),
+        3 => any::<usize>().prop_map(Event::Exit),
+        3 => any::<usize>().prop_map(Event::Gone),
+        1 => any::<usize>().prop_map(Event::Silent),
+        3 => Just(Event::Acknowledge),
+    ]
+}
+
+fn pick(world: &World, at: usize, fits: fn(&ObservedReplica) -> bool) -> Option<ReplicaId> {
+    let fitting: Vec<_> = world.input.replicas.iter().filter(|replica| fits(replica)).collect();
+    (!fitting.is_empty()).then(|| fitting[at % fitting.len()].id.clone())
+}
+
+fn happen(world: &mut World, event: &Event) {
+    let starting = |replica: &ObservedReplica| matches!(replica.phase, Phase::Starting { .. });
+    let ending = |replica: &ObservedReplica| matches!(replica.phase, Phase::Stopping { .. });
+    match event {
+        Event::Pass(ms) => {
+            world.input.now_ms += u64::from(*ms);
+            world.pass();
+        }
+        Event::Deploy(name, count) => {
+            let name = format!("s{name}");
+            if !world.input.services.iter().any(|service| service.deleting && service.name.as_str() == name) {
+                world.deploy(&name, *count);
+            }
+        }
+        Event::Delete(name) => {
+            let name = format!("s{name}");
+            for service in world.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+                service.deleting = true;
+            }
+        }
+        Event::Ready(at) => {
+            if let Some(id) = pick(world, *at, starting) {
+                world.ready(&id.0);
+            }
+        }
+        Event::Exit(at) => {
+            if let Some(id) = pick(world, *at, ObservedReplica::is_alive) {
+                world.exit(&id.0, "signal 9", "");
+            }
+        }
+        Event::Gone(at) => {
+            if let Some(id) = pick(world, *at, ending) {
+                world.exit(&id.0, "exit code 0", "");
+            }
+        }
+        Event::Silent(at) => {
+            let now_ms = world.input.now_ms;
+            if let Some(id) = pick(world, *at, ObservedReplica::is_ready) {
+                world.replica(&id.0).silent_since_ms = Some(now_ms);
+            }
+        }
+        Event::Acknowledge => world.input.gateway_acknowledged = world.generation,
+    }
+}
+
+/// From here on all that starts becomes ready, all that is asked to stop does, and the gateway follows.
+fn calm_down(world: &mut World) {
+    for _ in 0..200 {
+        let plan = world.pass();
+        if plan.actions.is_empty() && plan.wake_at_ms.is_none() {
+            return;
+        }
+        for replica in world.input.replicas.clone() {
+            match replica.phase {
+                Phase::Starting { .. } => world.ready(&replica.id.0),
+                Phase::Stopping { .. } => world.exit(&replica.id.0, "exit code 0", ""),
+                _ => {}
+            }
+        }
+        world.input.gateway_acknowledged = world.generation;
+        world.input.now_ms = plan.wake_at_ms.unwrap_or(0).max(world.input.now_ms + 1);
+    }
+    panic!("still busy: {:#?}", world.input);
+}
+
+proptest! {
+    #[test]
+    fn every_plan_keeps_the_invariants_and_the_world_converges(events in proptest::collection::vec(event(), 1..120)) {
+        let mut world = World::default();
+        for event in &events {
+            happen(&mut world, event);
+        }
+        for replica in &mut world.input.replicas {
+            replica.silent_since_ms = None;
+        }
+        calm_down(&mut world);
+        prop_assert_eq!(world.routes.len(), world.input.services.len());
+        for service in &world.input.services {
+            prop_assert!(!service.deleting);
+            let newest = service.revisions.last().unwrap();
+            prop_assert!(newest.promoted);
+            let running: Vec<_> =
+                world.input.replicas.iter().filter(|replica| replica.service == service.name).collect();
+            prop_assert!(running.iter().all(|replica| replica.revision == newest.revision));
+            prop_assert_eq!(u32::try_from(running.len()).unwrap(), newest.min_replicas);
+            let route = world.routes.iter().find(|route| route.name == service.name).unwrap();
+            prop_assert_eq!(route.default_revision, Some(newest.revision));
+            prop_assert_eq!(route.revisions.iter().map(|each| each.endpoints.len()).sum::<usize>(), running.len());
+        }
+    }
+}

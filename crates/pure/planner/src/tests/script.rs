@@ -1,0 +1,117 @@
+//! Plays a script: lines of events, and after each `plan` what the plan said.
+
+use std::collections::BTreeMap;
+
+use resources::{condition::ConditionKind, snapshot::RouteService};
+
+use super::world::World;
+use crate::{Action, Plan};
+
+/// The script again, with what its plans say now after each `plan`.
+pub(crate) fn play(text: &str) -> String {
+    let mut player = Player::default();
+    let mut played = String::new();
+    for line in text.lines().filter(|line| !line.starts_with("> ")) {
+        played.push_str(line);
+        played.push('\n');
+        for said in player.event(line) {
+            played.push_str("> ");
+            played.push_str(&said);
+            played.push('\n');
+        }
+    }
+    played
+}
+
+#[derive(Default)]
+struct Player {
+    world: World,
+    routes: Vec<RouteService>,
+    said: BTreeMap<(String, ConditionKind), String>,
+}
+
+impl Player {
+    fn event(&mut self, line: &str) -> Vec<String> {
+        let (head, tail) = line.split_once(": ").unwrap_or((line, ""));
+        let words: Vec<&str> = head.split(' ').collect();
+        let world = &mut self.world;
+        match words.as_slice() {
+            [""] | ["#", ..] => {}
+            ["at", ms] => world.input.now_ms = ms.parse().unwrap(),
+            ["deploy", name, "replicas", count] => world.deploy(name, count.parse().unwrap()),
+            ["delete", name] => {
+                world.input.services.iter_mut().find(|service| service.name.as_str() == *name).unwrap().deleting = true;
+            }
+            ["ready", ids @ ..] => ids.iter().for_each(|id| world.ready(id)),
+            ["gone", ids @ ..] => ids.iter().for_each(|id| world.exit(id, "exit code 0", "")),
+            ["exit", id, how @ ..] => world.exit(id, &how.join(" "), &tail.replace("\\n", "\n")),
+            ["silent", id] => world.replica(id).silent_since_ms = Some(world.input.now_ms),
+            ["missing", id] => world.replica(id).missing = vec![tail.to_owned()],
+            ["shortfall", name] => {
+                let service = world.input.services.iter_mut().find(|service| service.name.as_str() == *name);
+                service.unwrap().revisions.last_mut().unwrap().shortfalls.push(tail.to_owned());
+            }
+            ["lost-model", name] => {
+                let service = world.input.services.iter_mut().find(|service| service.name.as_str() == *name);
+                service.unwrap().revisions.last_mut().unwrap().bundle_present = false;
+            }
+            ["ack"] => world.input.gateway_acknowledged = world.generation,
+            ["plan"] => {
+                let plan = world.pass();
+                return self.tell(&plan);
+            }
+            other => panic!("no such event: {other:?}"),
+        }
+        Vec::new()
+    }
+
+    fn tell(&mut self, plan: &Plan) -> Vec<String> {
+        let mut said: Vec<String> = plan.actions.iter().map(action).collect();
+        if self.routes != plan.routes {
+            said.extend(plan.routes.iter().map(route));
+            self.routes.clone_from(&plan.routes);
+        }
+        for service in &plan.services {
+            for condition in &service.conditions {
+                let text = format!("{:?} {}: {}", condition.status, condition.reason, condition.message);
+                let key = (service.name.to_string(), condition.kind);
+                if self.said.get(&key) != Some(&text) {
+                    said.push(format!("{} {:?} is {}", service.name, condition.kind, text.replace('\n', "\\n")));
+                    self.said.insert(key, text);
+                }
+            }
+            said.extend(service.report.iter().map(|line| format!("{}: {line}", service.name)));
+            let replicas = service.replicas.iter();
+            let replicas: Vec<String> = replicas
+                .map(|replica| format!("{} {:?} restarts {}", replica.id, replica.phase, replica.restarts))
+                .collect();
+            said.push(format!("{} has [{}]", service.name, replicas.join(", ")));
+        }
+        said.extend(plan.wake_at_ms.map(|at_ms| format!("wake at {at_ms}")));
+        said
+    }
+}
+
+fn action(action: &Action) -> String {
+    match action {
+        Action::Start { service, revision } => format!("start {service} {revision}"),
+        Action::Leave { replica, .. } => format!("leave {replica}"),
+        Action::Stop { replica, .. } => format!("stop {replica}"),
+        Action::Kill { replica, failed, .. } => format!("kill {replica}{}", if *failed { " as failed" } else { "" }),
+        Action::Forget { replica } => format!("forget {replica}"),
+        Action::Promote { service, revision } => format!("promote {service} {revision}"),
+        Action::Remove { service } => format!("remove {service}"),
+    }
+}
+
+fn route(route: &RouteService) -> String {
+    let revisions: Vec<String> = route
+        .revisions
+        .iter()
+        .map(|each| {
+            let endpoints: Vec<&str> = each.endpoints.iter().map(|endpoint| endpoint.replica.0.as_str()).collect();
+            format!("{} [{}]", each.revision, endpoints.join(" "))
+        })
+        .collect();
+    format!("route {} default {}: {}", route.name, route.default_revision.unwrap(), revisions.join(", "))
+}

@@ -1,0 +1,135 @@
+//! A platform in memory that plans are applied to.
+
+use std::path::PathBuf;
+
+use resources::{
+    condition::{Condition, ConditionKind, ConditionStatus},
+    id::{BundleDigest, ReplicaId, Revision, ServiceName},
+    snapshot::RouteService,
+};
+
+use crate::{Action, DesiredRevision, DesiredService, Exit, Input, ObservedReplica, Phase, Plan, check, plan};
+
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) input: Input,
+    pub(crate) generation: u64,
+    pub(crate) routes: Vec<RouteService>,
+    born: usize,
+}
+
+impl World {
+    /// Plans, checks and applies.
+    pub(crate) fn pass(&mut self) -> Plan {
+        let plan = plan(&self.input);
+        assert_eq!(check(&self.input, &plan), Vec::<String>::new(), "{:#?}\n{plan:#?}", self.input);
+        self.apply(&plan);
+        plan
+    }
+
+    fn apply(&mut self, plan: &Plan) {
+        if self.routes != plan.routes {
+            self.generation += 1;
+            self.routes.clone_from(&plan.routes);
+        }
+        for history in &plan.histories {
+            let same =
+                |known: &&mut crate::History| known.service == history.service && known.revision == history.revision;
+            match self.input.histories.iter_mut().find(same) {
+                Some(known) => known.clone_from(history),
+                None => self.input.histories.push(history.clone()),
+            }
+        }
+        for action in &plan.actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        let now_ms = self.input.now_ms;
+        match action {
+            Action::Start { service, revision } => {
+                let born = char::from(b'a' + u8::try_from(self.born % 26).unwrap());
+                let id = ReplicaId(format!("{service}-{revision}-{born}{}", self.born / 26));
+                self.born += 1;
+                self.input.replicas.push(ObservedReplica {
+                    socket: PathBuf::from(format!("/run/{id}.sock")),
+                    id,
+                    service: service.clone(),
+                    revision: *revision,
+                    pid: None,
+                    phase: Phase::Starting { since_ms: now_ms },
+                    silent_since_ms: None,
+                    conditions: Vec::new(),
+                    missing: Vec::new(),
+                });
+            }
+            Action::Leave { replica, .. } => {
+                let generation = self.generation;
+                self.replica(&replica.0).phase = Phase::Leaving { since_ms: now_ms, generation };
+            }
+            Action::Stop { replica, .. } => self.replica(&replica.0).phase = Phase::Stopping { since_ms: now_ms },
+            Action::Kill { replica, failed, why } => {
+                if *failed {
+                    self.exit(&replica.0, why, "");
+                } else {
+                    self.replica(&replica.0).phase = Phase::Gone;
+                }
+            }
+            Action::Forget { replica } => self.input.replicas.retain(|known| &known.id != replica),
+            Action::Promote { service, revision } => {
+                let service = self.input.services.iter_mut().find(|known| &known.name == service).unwrap();
+                service.revisions.iter_mut().find(|known| known.revision == *revision).unwrap().promoted = true;
+            }
+            Action::Remove { service } => {
+                self.input.services.retain(|known| &known.name != service);
+                self.input.histories.retain(|history| &history.service != service);
+            }
+        }
+    }
+
+    pub(crate) fn replica(&mut self, id: &str) -> &mut ObservedReplica {
+        let found = self.input.replicas.iter_mut().find(|replica| replica.id.0 == id);
+        found.unwrap_or_else(|| panic!("no replica {id}"))
+    }
+
+    /// A new service, or a new revision of one.
+    pub(crate) fn deploy(&mut self, name: &str, min_replicas: u32) {
+        let name = ServiceName::parse(name).unwrap();
+        let known = self.input.services.iter().position(|service| service.name == name);
+        let at = known.unwrap_or_else(|| {
+            self.input.services.push(DesiredService { name, revisions: Vec::new(), deleting: false });
+            self.input.services.len() - 1
+        });
+        let service = &mut self.input.services[at];
+        let revision = Revision(service.revisions.last().map_or(1, |last| last.revision.0 + 1));
+        service.revisions.push(DesiredRevision {
+            revision,
+            bundle: BundleDigest(format!("sha256:{revision}")),
+            bundle_present: true,
+            min_replicas,
+            timeout_ms: 60_000,
+            container_concurrency: None,
+            shortfalls: Vec::new(),
+            promoted: false,
+        });
+    }
+
+    pub(crate) fn ready(&mut self, id: &str) {
+        let since_ms = self.input.now_ms;
+        let replica = self.replica(id);
+        replica.phase = Phase::Ready { since_ms };
+        let message = "the model runs with every optimisation".to_owned();
+        let (kind, status, reason) = (ConditionKind::Optimised, ConditionStatus::True, "AllOptimisations".to_owned());
+        replica.conditions = vec![Condition { kind, status, reason, message, last_transition_time: None }];
+    }
+
+    pub(crate) fn exit(&mut self, id: &str, how: &str, log: &str) {
+        let at_ms = self.input.now_ms;
+        let replica = self.replica(id);
+        let ready_for_ms = if let Phase::Ready { since_ms } = replica.phase { Some(at_ms - since_ms) } else { None };
+        let exit = Exit { at_ms, how: how.to_owned(), ready_for_ms, log_tail: log.to_owned() };
+        let asked = matches!(replica.phase, Phase::Stopping { .. } | Phase::Leaving { .. });
+        replica.phase = if asked { Phase::Gone } else { Phase::Exited(exit) };
+    }
+}
