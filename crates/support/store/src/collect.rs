@@ -1,30 +1,34 @@
 //! Removes what nothing refers to any more.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use crate::{Store, StoreError, error::io_error, files, manifest::digest_hex};
 
 impl Store {
-    /// Removes every bundle that is not in `live`, then the blobs that no bundle links to. Gives the removed digests.
+    /// Removes one bundle. Its files stay on the disk until [`Store::collect`] when no other bundle has them.
+    pub fn remove(&self, digest: &str) -> Result<(), StoreError> {
+        let directory = self.bundle_dir(digest)?;
+        // Renamed first, so that a reader never sees half a bundle.
+        let doomed = self.temporary().join(format!("removed-{}", digest_hex(digest)?));
+        fs::rename(&directory, &doomed).map_err(io_error("remove", &directory))?;
+        files::sync_dir(&self.bundles())?;
+        fs::remove_dir_all(&doomed).map_err(io_error("remove", &doomed))
+    }
+
+    /// Removes every bundle that is not in `live` and was not pushed within `age_min`, then the blobs that no bundle
+    /// links to. Gives the removed digests.
     ///
-    /// The caller makes sure that no push is under way whose digest it does not know yet.
-    pub fn collect(&self, live: &BTreeSet<String>) -> Result<Vec<String>, StoreError> {
+    /// `age_min` protects what was pushed and is not referred to yet.
+    pub fn collect(&self, live: &BTreeSet<String>, age_min: Duration) -> Result<Vec<String>, StoreError> {
         let mut removed = Vec::new();
         for digest in self.list()? {
-            if live.contains(&digest) {
+            if live.contains(&digest) || !is_older(&self.bundle_dir(&digest)?, age_min) {
                 continue;
             }
-            // Renamed first, so that a reader never sees half a bundle.
-            let directory = self.bundles().join(digest_hex(&digest)?);
-            let doomed = self.temporary().join(format!("removed-{}", digest_hex(&digest)?));
-            fs::rename(&directory, &doomed).map_err(io_error("remove", &directory))?;
-            fs::remove_dir_all(&doomed).map_err(io_error("remove", &doomed))?;
+            self.remove(&digest)?;
             removed.push(digest);
         }
-        if !removed.is_empty() {
-            files::sync_dir(&self.bundles())?;
-            self.remove_unlinked_blobs()?;
-        }
+        self.remove_unlinked_blobs()?;
         Ok(removed)
     }
 
@@ -44,7 +48,7 @@ impl Store {
     pub(crate) fn remove_rubbish(&self) -> Result<(), StoreError> {
         for name in files::read_dir(&self.temporary())? {
             let path = self.temporary().join(name);
-            if is_old(&path) {
+            if is_older(&path, RUBBISH_AGE) {
                 fs::remove_dir_all(&path).map_err(io_error("remove", &path))?;
             }
         }
@@ -53,9 +57,9 @@ impl Store {
 }
 
 /// Age after which a staged push is nobody's: copying 4 GiB takes minutes, not an hour.
-const RUBBISH_AGE_SECONDS: u64 = 3600;
+const RUBBISH_AGE: Duration = Duration::from_secs(3600);
 
-fn is_old(path: &Path) -> bool {
+fn is_older(path: &Path, than: Duration) -> bool {
     let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age.as_secs() > RUBBISH_AGE_SECONDS))
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= than))
 }

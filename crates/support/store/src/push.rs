@@ -64,7 +64,12 @@ const NOTES_FIELDS: [&str; 4] = ["description", "license", "source", "classes"];
 
 impl Store {
     /// Copies the model at `source`, a file or a directory, into the store. Blocks; meant for a thread of its own.
-    pub fn push(&self, source: &Path, progress: Progress<'_>) -> Result<Pushed, StoreError> {
+    pub fn push(&self, source: &Path) -> Result<Pushed, StoreError> {
+        self.push_with_progress(source, &mut |_, _| {})
+    }
+
+    /// As [`Store::push`], and tells `progress` about every piece that is copied.
+    pub fn push_with_progress(&self, source: &Path, progress: Progress<'_>) -> Result<Pushed, StoreError> {
         let sources = source::open(source)?;
         let staging = tempfile::Builder::new()
             .prefix("push-")
