@@ -31,23 +31,26 @@ def main() -> int:
     listen = os.environ.get("BERTH_LISTEN", "127.0.0.1:8080")
     # A group of its own: Ctrl-C of the terminal comes here alone and is passed on once.
     up = subprocess.Popen([berth, "up", "--listen", listen], process_group=0)
-    for received, passed in (("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGTERM")):
-        signal.signal(signal.Signals[received], lambda *_, passed=signal.Signals[passed]: pass_on(up, passed))
+    asked_to_stop = []
+
+    def stop(number: int, _frame: object = None) -> None:
+        asked_to_stop.append(number)
+        if up.poll() is None:
+            up.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
     try:
-        status = wait_up(berth, up)
-        if status and deploy(berth, bundle):
+        if status := wait_up(berth, up):
+            deploy(berth, bundle)
             show(status)
     except Exception as error:  # whatever it was, Berth must not stay behind
-        print(f"up: {error}", file=sys.stderr)
-        pass_on(up, signal.SIGTERM)
-        up.wait()
-        return 1
+        if not asked_to_stop:
+            print(f"up: {error}", file=sys.stderr)
+            stop(signal.SIGTERM)
+            up.wait()
+            return 1
     return up.wait()
-
-
-def pass_on(up: subprocess.Popen, number: signal.Signals) -> None:
-    if up.poll() is None:
-        up.send_signal(number)
 
 
 def wait_up(berth: Path, up: subprocess.Popen) -> dict | None:
@@ -65,9 +68,11 @@ def wait_up(berth: Path, up: subprocess.Popen) -> dict | None:
     return None
 
 
-def deploy(berth: Path, bundle: str) -> bool:
+def deploy(berth: Path, bundle: str) -> None:
     """Deploys and waits; a bundle that is there already changes nothing."""
-    return subprocess.run([berth, "deploy", NAME, bundle], start_new_session=True).returncode == 0
+    deployed = subprocess.run([berth, "deploy", NAME, bundle], start_new_session=True)
+    if deployed.returncode != 0:
+        raise RuntimeError(f"`berth deploy {NAME} {bundle}` ended with {deployed.returncode}")
 
 
 def show(status: dict) -> None:
@@ -103,4 +108,7 @@ Stop:    Ctrl-C; requests that have begun are finished first. `make up` again fi
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before Berth was started
+        sys.exit(130)

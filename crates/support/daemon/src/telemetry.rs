@@ -1,8 +1,13 @@
-//! Structured logs on standard error: text for people, JSON for machines. Secrets are never fields.
+//! Structured logs on standard error, text for people and JSON for machines, and traces. Secrets are never fields.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+mod server_timing;
+mod tracing;
+
+pub use self::tracing::{Span, Tracing, TracingError};
 
 /// What is logged when `RUST_LOG` does not say: the binding of ONNX Runtime tells at `info` how it found its library.
 const DEFAULT_FILTER: &str = "info,ort=warn";
