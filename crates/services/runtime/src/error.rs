@@ -61,6 +61,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The gRPC services cannot be described, which is a fault of this program.
+    #[error("cannot describe the gRPC services")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// The model did not load.
     #[error("model failed to load: {0}")]
     Model(#[from] LoadError),

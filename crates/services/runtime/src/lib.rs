@@ -101,7 +101,10 @@ async fn serve(
     let supervisor = Supervisor::new();
     let model = Arc::new(Model::announced(config.model_name, config.model_version));
     let registry = Registry::new(vec![Arc::clone(&model)], supervisor.stopping());
-    let router = admin::router(registry.clone(), sandbox);
+    let limits = rest::Limits::default();
+    let router = rest::router(registry.clone(), limits)
+        .merge(grpc::routes(registry.clone(), limits)?)
+        .merge(admin::router(registry.clone(), sandbox));
     let server = daemon::http::serve(listener, router, ServerLimits::default(), supervisor.clone());
     supervisor.spawn("http", OnExit::StopProcess, server);
     let (failure, mut failed) = oneshot::channel();

@@ -53,9 +53,9 @@ pub enum LoadError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A file is not what the bundle says.
-    #[error("the bundle is damaged: {0}; push the model again")]
-    Damaged(String),
+    /// The bundle is not what its digests say.
+    #[error("the bundle cannot be used, push the model again")]
+    Bundle(#[from] store::StoreError),
     /// ONNX Runtime refused the model.
     #[error("ONNX Runtime refused the model: {0}")]
     Refused(String),

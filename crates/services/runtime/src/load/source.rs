@@ -7,16 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use store::{GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE};
+
 use super::{
     LoadError,
     golden::{self, Case},
 };
-
-/// Name of the model's file in a directory.
-const MODEL_FILE: &str = "model.onnx";
-
-/// Name of the file of golden cases.
-const GOLDEN_FILE: &str = "golden.json";
 
 /// Most bytes of golden cases: they are held and run at each start.
 const GOLDEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -59,8 +55,13 @@ impl Source {
             return Err(LoadError::Source { path: path.to_owned(), reason });
         }
         let bytes = size_of_files(path).map_err(|source| read_error(path, source))?;
+        // A directory without a manifest is one's own, not the store's.
+        let classes = match path.join(MANIFEST_FILE).is_file() {
+            true => store::verify_dir(path)?.classes,
+            false => BTreeMap::new(),
+        };
         let golden = read_golden(&path.join(GOLDEN_FILE))?;
-        Ok(Self { model, bytes, classes: BTreeMap::new(), golden })
+        Ok(Self { model, bytes, classes, golden })
     }
 }
 

@@ -73,6 +73,24 @@ fn golden_cases_are_verified_and_a_wrong_answer_stops_the_model() {
 }
 
 #[test]
+fn a_bundle_is_verified_before_it_is_opened() {
+    let (directory, _path) = file(&onnx::sum_and_difference());
+    std::fs::write(directory.path().join("golden.json"), GOLDEN).unwrap();
+    std::fs::write(directory.path().join("bundle.yaml"), "classes: {sum: [a, b, c, d]}\n").unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let store = store::Store::open(root.path()).unwrap();
+    let pushed = store.push(directory.path()).unwrap();
+    let bundle = store.bundle_dir(&pushed.digest).unwrap();
+    let loaded = load(&bundle).unwrap();
+    assert_eq!(loaded.classes["sum"], ["a", "b", "c", "d"]);
+    assert_eq!(condition_of(&loaded, ConditionKind::GoldenVerified).status, ConditionStatus::True);
+    let golden = bundle.join("golden.json");
+    std::fs::remove_file(&golden).unwrap();
+    std::fs::write(&golden, GOLDEN.replace("twos", "ones")).unwrap();
+    assert!(matches!(load(&bundle), Err(LoadError::Bundle(_))));
+}
+
+#[test]
 fn variable_sizes_that_one_does_not_suit_are_found() {
     // Concatenated to itself and multiplied by rows of 16: the variable size must be eight.
     let input = onnx::tensor_type(Datatype::Fp32, &[Dim::Named("batch"), Dim::Named("width")]);
