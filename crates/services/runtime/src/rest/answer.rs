@@ -131,16 +131,6 @@ pub(super) fn unsupported_coding(message: &str) -> Response {
     response
 }
 
-/// What HEAD gets: the headers of GET.
-pub(super) fn without_body(mut response: Response) -> Response {
-    let length = response.body().size_hint().exact();
-    if let Some(length) = length {
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    *response.body_mut() = Body::empty();
-    response
-}
-
 /// An inference.
 pub(super) fn inference(encoded: Encoded, timings: Timings) -> Response {
     let mut response = if encoded.binary {
