@@ -8,6 +8,14 @@ SHELL := /bin/sh
 export BERTH_CACHE ?= $(HOME)/.cache/berth
 export CARGO_TARGET_DIR ?= $(BERTH_CACHE)/target
 
+# Where rustup has the pinned compiler under its channel's name only, that one is used and nothing is downloaded.
+PINNED := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+ifeq ($(RUSTUP_TOOLCHAIN)$(shell rustup toolchain list 2>/dev/null | grep -o '^$(PINNED)-'),)
+ifeq ($(word 2,$(shell rustc +stable --version 2>/dev/null)),$(PINNED))
+export RUSTUP_TOOLCHAIN := stable
+endif
+endif
+
 PREFIX ?= /usr/local
 CARGO_DENY := 0.20.2
 TOOLS := $(BERTH_CACHE)/tools
