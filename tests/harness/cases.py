@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache as remember
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 from sklearn.datasets import load_iris
 
@@ -85,8 +86,7 @@ VALUES: dict[str, np.ndarray] = {
         for bits in (8, 16, 32, 64)
     },
     "FP16": np.array([[-65504, 0.1, 6e-8]], np.float16),
-    # As 32-bit numbers that a 16-bit brain float holds exactly.
-    "BF16": np.array([[-1.5, 0.0078125, 3.0e38]], np.float32).view(np.uint32).__and__(0xFFFF0000).view(np.float32),
+    "BF16": np.array([[-1.5, 0.0078125, 3.0e38]], ml_dtypes.bfloat16),
     "FP32": np.array([[-3.4028235e38, 0.1, 1e-45]], np.float32),
     "FP64": np.array([[-1.7976931348623157e308, 0.1, 5e-324]], np.float64),
     "BYTES": np.array([["", "grüße 🚢", 'quote " and \\ and \n']], np.object_),
@@ -99,8 +99,8 @@ def check(answer: dict[str, np.ndarray | None], expected: dict[str, np.ndarray])
         got = answer[name]
         assert got is not None, f"output `{name}` is missing"
         assert got.shape == value.shape, name
+        assert got.dtype == value.dtype, name
         if np.issubdtype(value.dtype, np.floating):
-            assert got.dtype == value.dtype, name
             np.testing.assert_allclose(got, value, rtol=1e-4, atol=1e-5, err_msg=name)
         else:
             assert texts(got) == texts(value), name
