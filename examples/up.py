@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Starts Berth in the foreground, deploys the example, asks it, and says how to ask again: what `make up` runs.
 
-    up.py BERTH        BERTH is the executable; BERTH_DATA_DIR and BERTH_LISTEN say where it keeps and takes things
+    up.py BERTH [BUNDLE]    BERTH is the executable; BUNDLE is the example's, made when it is not given
+
+BERTH_DATA_DIR says where Berth keeps its data, BERTH_LISTEN where it listens (default 127.0.0.1:8080).
 
 Berth runs until Ctrl-C, which it answers by draining. Standard library only.
 """
@@ -24,10 +26,13 @@ START_SECONDS_MAX = 120
 
 def main() -> int:
     berth = Path(sys.argv[1]).absolute()
-    made = subprocess.run([EXAMPLE / "make.sh"], stdout=subprocess.PIPE, text=True)
-    if made.returncode != 0:
-        return made.returncode
-    bundle = made.stdout.strip()
+    if sys.argv[2:]:
+        bundle = sys.argv[2]
+    else:
+        made = subprocess.run([EXAMPLE / "make.sh"], stdout=subprocess.PIPE, text=True)
+        if made.returncode != 0:
+            return made.returncode
+        bundle = made.stdout.strip()
     listen = os.environ.get("BERTH_LISTEN", "127.0.0.1:8080")
     # A group of its own: Ctrl-C of the terminal comes here alone and is passed on once.
     up = subprocess.Popen([berth, "up", "--listen", listen], process_group=0)
