@@ -167,6 +167,7 @@ pub(crate) async fn read(body: &mut Option<Incoming>, reading: Reading<'_>) -> R
     let Some(incoming) = body.as_mut() else { return Ok(Payload::Whole(held)) };
     let mut expected = incoming.size_hint().exact().and_then(|len| usize::try_from(len).ok());
     let mut decided = false;
+    let replay_max = if reading.grpc { REPLAY_BYTES_MAX + PREFIX_LEN } else { REPLAY_BYTES_MAX };
     loop {
         if incoming.is_end_stream() {
             return Ok(Payload::Whole(held));
@@ -181,12 +182,11 @@ pub(crate) async fn read(body: &mut Option<Incoming>, reading: Reading<'_>) -> R
         let known = expected.is_some() || !reading.grpc;
         if known && !decided {
             let expected = expected.unwrap_or(REPLAY_BYTES_MAX);
-            held.share = (expected <= REPLAY_BYTES_MAX + PREFIX_LEN)
-                .then(|| reading.budget.take(expected, REPLAY_BYTES_TOTAL_MAX))
-                .flatten();
+            held.share =
+                (expected <= replay_max).then(|| reading.budget.take(expected, REPLAY_BYTES_TOTAL_MAX)).flatten();
             decided = true;
         }
-        let passes = (decided && held.share.is_none()) || held.len > REPLAY_BYTES_MAX + PREFIX_LEN;
+        let passes = (decided && held.share.is_none()) || held.len > replay_max;
         let routable = !reading.grpc || held.len >= (PREFIX_LEN + WINDOW_BYTES_MAX).min(expected.unwrap_or(usize::MAX));
         if passes && routable {
             held.share = None;

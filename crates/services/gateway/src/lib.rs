@@ -126,3 +126,6 @@ async fn report_health(gateway: Arc<stack::Gateway>, supervisor: Supervisor) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use std::{
 use access::Authorizer;
 use daemon::Supervisor;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, Request, Response, Version, request::Parts};
+use http::{HeaderMap, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use resources::{
@@ -100,14 +100,17 @@ impl Gateway {
         let identity = Identity::of(&head.headers, rand::random());
         let protocol = if headers::is_grpc(&head.headers) { Protocol::Grpc } else { Protocol::Rest };
         let asked = Asked { started: Instant::now(), protocol, identity };
-        let version = head.version;
+        // A client that waits to be asked for its body is not asked for it.
+        let lingers = head.version < Version::HTTP_2 && !head.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
         let answered = match protocol {
             Protocol::Rest => self.rest(&asked, head, &mut body).await,
             Protocol::Grpc => self.grpc(&asked, head, &mut body).await,
         };
         let mut response = answered.unwrap_or_else(|refusal| {
-            self.linger(version, body);
+            if let Some(body) = body.filter(|body| lingers && !body.is_end_stream()) {
+                self.linger(body);
+            }
             self.refuse(&asked, &refusal)
         });
         response.headers_mut().insert(headers::REQUEST_ID, asked.identity.request);
@@ -134,8 +137,7 @@ impl Gateway {
 
     /// Lets a refused HTTP/1.1 body run out, within bounds, beside the answer: closing at once would reset the connection
     /// under a client that is still writing. HTTP/2 has a frame for it.
-    fn linger(&self, version: Version, body: Option<Incoming>) {
-        let Some(mut body) = body.filter(|body| version < Version::HTTP_2 && !body.is_end_stream()) else { return };
+    fn linger(&self, mut body: Incoming) {
         self.supervisor.spawn_connection(async move {
             let run_out = async {
                 let mut left = LINGER_BYTES_MAX;

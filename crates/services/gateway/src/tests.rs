@@ -1,0 +1,11 @@
+//! The gateway as its clients see it: real sockets, replicas and a controller of the tests' own.
+
+mod auth;
+mod forwarding;
+mod grpc;
+mod hold;
+mod lifecycle;
+mod limits;
+mod retries;
+mod smuggling;
+mod support;
