@@ -5,6 +5,7 @@ pub mod condition;
 pub mod event;
 pub mod id;
 pub mod inference_service;
+pub mod manifest;
 pub mod meta;
 pub mod quantity;
 pub mod snapshot;

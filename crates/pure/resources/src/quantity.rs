@@ -44,6 +44,21 @@ pub fn bytes(text: &str) -> Result<u64, QuantityError> {
     scaled(number, scale).filter(|bytes| *bytes > 0).ok_or_else(wrong)
 }
 
+/// The shortest text for thousandths of a CPU that [`cpu_milli`] reads back.
+pub fn cpu_text(milli: u64) -> String {
+    if milli.is_multiple_of(1000) { (milli / 1000).to_string() } else { format!("{milli}m") }
+}
+
+/// The shortest text for bytes that [`bytes`] reads back, in powers of 1024.
+pub fn bytes_text(bytes: u64) -> String {
+    for (suffix, scale) in [("Pi", 1_u64 << 50), ("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)] {
+        if bytes > 0 && bytes.is_multiple_of(scale) {
+            return format!("{}{suffix}", bytes / scale);
+        }
+    }
+    bytes.to_string()
+}
+
 /// `number * scale`, rounded up; nothing when it is no decimal number or does not fit.
 fn scaled(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
@@ -60,7 +75,9 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, cpu_milli};
+    use proptest::prelude::*;
+
+    use super::{bytes, bytes_text, cpu_milli, cpu_text};
 
     #[test]
     fn cpus() {
@@ -81,6 +98,20 @@ mod tests {
         }
         for text in ["", "0", "Mi", "1K", "1mi", "-5", "1GiB", "100000000Ti", "1m"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,24}", number in "[0-9.]{0,20}(Ki|Mi|P|m)?") {
+            drop((cpu_milli(&text), bytes(&text), cpu_milli(&number), bytes(&number)));
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(milli in 1..1_000_000_000_u64, size in 1..u64::MAX >> 8, shift in 0..52_u32) {
+            prop_assert_eq!(cpu_milli(&cpu_text(milli)), Ok(milli));
+            let size = (size >> shift).max(1) << shift;
+            prop_assert_eq!(bytes(&bytes_text(size)), Ok(size));
         }
     }
 }

@@ -1,0 +1,100 @@
+//! Where a model comes from: the values of `storageUri`.
+
+use std::path::PathBuf;
+
+use super::walk::clipped;
+use crate::id::BundleDigest;
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorageSource {
+    /// A model file or a bundle directory on this machine; an absolute path.
+    File(PathBuf),
+    /// A bundle of the store.
+    Bundle(BundleDigest),
+}
+
+/// Longest path that Linux takes (`PATH_MAX`).
+const PATH_LEN_MAX: usize = 4096;
+
+/// Reads `file:///absolute/path` or `bundle://sha256:<hex>`. The path is taken as it is written; `%20` is no space.
+///
+/// # Errors
+///
+/// What is wrong, in words.
+pub fn storage_source(uri: &str) -> Result<StorageSource, String> {
+    if uri.chars().any(char::is_control) {
+        return Err("has a control character: write the path without it".to_owned());
+    }
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        let instead = if uri.starts_with('/') { format!("file://{}", clipped(uri)) } else { "file:///…".to_owned() };
+        return Err(format!("`{}` has no scheme: write `{instead}`", clipped(uri)));
+    };
+    match scheme {
+        "file" => file(rest),
+        "bundle" => bundle(rest),
+        "s3" | "gs" | "hdfs" | "webhdfs" | "hf" | "modelscope" | "http" | "https" | "pvc" | "oci" | "oci+native"
+        | "oci+fetch" | "git" => {
+            Err(format!("`{scheme}://` is not supported yet: fetch the model and write `file:///…` with its path"))
+        }
+        _ => Err(format!("`{}://` is no known scheme: write `file:///…` or `bundle://sha256:…`", clipped(scheme))),
+    }
+}
+
+fn file(path: &str) -> Result<StorageSource, String> {
+    if !path.starts_with('/') {
+        return Err(format!("`file://{}` is not absolute: write `file:///` and the whole path", clipped(path)));
+    }
+    if path.len() > PATH_LEN_MAX {
+        return Err(format!("the path is longer than {PATH_LEN_MAX} bytes"));
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err(format!("`{}` has `..` in it: write the path without", clipped(path)));
+    }
+    Ok(StorageSource::File(PathBuf::from(path)))
+}
+
+fn bundle(digest: &str) -> Result<StorageSource, String> {
+    let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if hex.len() != 64 || !hex.bytes().all(is_digit) {
+        return Err(format!(
+            "`bundle://{}` names no bundle: write `bundle://sha256:` and 64 hexadecimal digits",
+            clipped(digest)
+        ));
+    }
+    Ok(StorageSource::Bundle(BundleDigest(digest.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read() {
+        assert_eq!(storage_source("file:///a b/m.onnx"), Ok(StorageSource::File("/a b/m.onnx".into())));
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        assert_eq!(storage_source(&format!("bundle://{digest}")), Ok(StorageSource::Bundle(BundleDigest(digest))));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let upper = format!("bundle://sha256:{}", "0A".repeat(32));
+        let long = format!("file:///{}", "a".repeat(5000));
+        for (uri, word) in [
+            ("/models/a.onnx", "file:///models/a.onnx"),
+            ("file://a.onnx", "not absolute"),
+            ("file:///a/../b", "`..`"),
+            ("file:///a\nb", "control character"),
+            ("s3://bucket/a", "not supported yet"),
+            ("ftp://a", "no known scheme"),
+            ("bundle://sha256:12", "64 hexadecimal"),
+            (&upper, "64 hexadecimal"),
+            (&long, "longer than"),
+            ("", "no scheme"),
+        ] {
+            let message = storage_source(uri).unwrap_err();
+            assert!(message.contains(word), "{uri}: {message}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Checks the values of a service: ranges, names, quantities and what they say together.
+
+use super::{FieldError, source::storage_source, walk::clipped};
+use crate::{
+    API_VERSION,
+    inference_service::{InferenceService, Model, Predictor, REPLICAS_MAX, ResourceRequirements, TIMEOUT_SECONDS_MAX},
+    meta::ObjectMeta,
+    quantity::{self, QuantityError},
+};
+
+/// Labels and annotations of one service, each: as many as a person keeps in mind, and more.
+const LABELS_MAX: usize = 64;
+/// Bytes of all annotations together, as Kubernetes has it.
+const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
+/// Characters of a label's value and of its name without prefix, as Kubernetes has it.
+const LABEL_LEN_MAX: usize = 63;
+/// Characters of a label's prefix: a DNS name.
+const LABEL_PREFIX_LEN_MAX: usize = 253;
+/// Highest `containerConcurrency`: far more than one process can work on.
+const CONCURRENCY_MAX: u32 = 65_535;
+/// The one kind.
+const KIND: &str = "InferenceService";
+
+/// Everything wrong with the values of `service`; nothing for one that can be served.
+pub fn validate(service: &InferenceService) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut wrong = |path: &str, message: String| errors.push(FieldError::new(path, message));
+    if service.api_version != API_VERSION {
+        let found = clipped(&service.api_version);
+        wrong("apiVersion", format!("expected `{API_VERSION}`, found `{found}`"));
+    }
+    if service.kind != KIND {
+        wrong("kind", format!("expected `{KIND}`, found `{}`", clipped(&service.kind)));
+    }
+    metadata(&service.metadata, &mut wrong);
+    predictor(&service.spec.predictor, &mut wrong);
+    model(&service.spec.predictor.model, &mut wrong);
+    errors
+}
+
+fn metadata(meta: &ObjectMeta, wrong: &mut impl FnMut(&str, String)) {
+    if let Some(namespace) = meta.namespace.as_ref().filter(|namespace| *namespace != "default") {
+        let found = clipped(namespace);
+        wrong("metadata.namespace", format!("expected `default`, the one namespace of a machine, found `{found}`"));
+    }
+    for (field, map) in [("labels", &meta.labels), ("annotations", &meta.annotations)] {
+        let path = format!("metadata.{field}");
+        if map.len() > LABELS_MAX {
+            wrong(&path, format!("has {} entries, more than {LABELS_MAX}", map.len()));
+        }
+        for key in map.keys().filter(|key| !is_label_key(key)).take(LABELS_MAX) {
+            let text = format!(
+                "`{}` is no name for a label: use letters, digits, `-`, `_` and `.`, after a DNS prefix and `/` if you like",
+                clipped(key)
+            );
+            wrong(&path, text);
+        }
+    }
+    for (key, value) in meta.labels.iter().filter(|(_, value)| !value.is_empty() && !is_label(value)).take(LABELS_MAX) {
+        let text = format!(
+            "`{}` is no value for the label `{}`: use at most {LABEL_LEN_MAX} letters, digits, `-`, `_` and `.`, \
+             or an annotation",
+            clipped(value),
+            clipped(key)
+        );
+        wrong("metadata.labels", text);
+    }
+    let bytes: usize = meta.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > ANNOTATION_BYTES_MAX {
+        wrong("metadata.annotations", format!("has {bytes} bytes, more than {ANNOTATION_BYTES_MAX}"));
+    }
+}
+
+fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let prefix_fits = prefix.is_none_or(|prefix| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+        !prefix.is_empty() && prefix.len() <= LABEL_PREFIX_LEN_MAX && prefix.bytes().all(inner)
+    });
+    prefix_fits && is_label(name)
+}
+
+fn is_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    text.len() <= LABEL_LEN_MAX && text.bytes().all(inner) && edge(text.bytes().next()) && edge(text.bytes().last())
+}
+
+fn predictor(predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
+    match predictor.min_replicas {
+        Some(0) => wrong(
+            "spec.predictor.minReplicas",
+            "expected 1 or more, found `0`: scaling to zero is not supported yet".to_owned(),
+        ),
+        Some(n) if n > REPLICAS_MAX => {
+            wrong("spec.predictor.minReplicas", format!("expected 1 to {REPLICAS_MAX}, found `{n}`"));
+        }
+        _ => {}
+    }
+    if let Some(n) = predictor.container_concurrency.filter(|n| !(1..=CONCURRENCY_MAX).contains(n)) {
+        let text = format!("expected 1 to {CONCURRENCY_MAX}, found `{n}`: leave it out for no limit");
+        wrong("spec.predictor.containerConcurrency", text);
+    }
+    if let Some(n) = predictor.timeout.filter(|n| !(1..=TIMEOUT_SECONDS_MAX).contains(n)) {
+        wrong("spec.predictor.timeout", format!("expected 1 to {TIMEOUT_SECONDS_MAX} seconds, found `{n}`"));
+    }
+}
+
+fn model(model: &Model, wrong: &mut impl FnMut(&str, String)) {
+    if model.model_format.name != "onnx" {
+        let found = clipped(&model.model_format.name);
+        let text = format!("expected `onnx`, found `{found}`: export the model to ONNX");
+        wrong("spec.predictor.model.modelFormat.name", text);
+    }
+    if let Err(text) = storage_source(&model.storage_uri) {
+        wrong("spec.predictor.model.storageUri", text);
+    }
+    if let Some(version) = model.protocol_version.as_ref().filter(|version| *version != "v2") {
+        let text = format!("expected `v2`, which is REST and gRPC, found `{}`", clipped(version));
+        wrong("spec.predictor.model.protocolVersion", text);
+    }
+    if let Some(resources) = &model.resources {
+        let cpu = amounts(resources, "cpu", quantity::cpu_milli, wrong);
+        let memory = amounts(resources, "memory", quantity::bytes, wrong);
+        for (name, excess) in [("cpu", cpu), ("memory", memory)] {
+            if excess {
+                let path = format!("spec.predictor.model.resources.requests.{name}");
+                wrong(&path, format!("is more than `limits.{name}`: lower it, or raise the limit"));
+            }
+        }
+    }
+}
+
+/// Reads requests and limits of one resource; whether more is requested than permitted.
+fn amounts(
+    resources: &ResourceRequirements,
+    name: &str,
+    read: fn(&str) -> Result<u64, QuantityError>,
+    wrong: &mut impl FnMut(&str, String),
+) -> bool {
+    let mut amounts = [None, None];
+    let lists = [("requests", &resources.requests), ("limits", &resources.limits)];
+    for (amount, (list_name, list)) in amounts.iter_mut().zip(lists) {
+        let text =
+            list.as_ref().and_then(|list| if name == "cpu" { list.cpu.as_deref() } else { list.memory.as_deref() });
+        match text.map(read) {
+            Some(Ok(value)) => *amount = Some(value),
+            Some(Err(error)) => {
+                wrong(&format!("spec.predictor.model.resources.{list_name}.{name}"), error.to_string());
+            }
+            None => {}
+        }
+    }
+    matches!(amounts, [Some(request), Some(limit)] if request > limit)
+}
