@@ -84,17 +84,10 @@ impl Tracing {
     ///
     /// [`TracingError`] when the environment asks for what is not there; a collector that does not answer is no error.
     pub fn from_env(service: &'static str) -> Result<Self, TracingError> {
-        let value = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let disabled = value("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-            || value("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
-        let Some(endpoint) = ENDPOINTS.iter().find_map(|name| value(name)).filter(|_| !disabled) else {
-            return Ok(Self::off());
-        };
-        let asked = value("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| value("OTEL_EXPORTER_OTLP_PROTOCOL"));
-        if let Some(asked) = asked.filter(|asked| asked != "grpc") {
-            return Err(TracingError::Protocol { asked });
+        match wanted(|name| env::var(name).ok().filter(|value| !value.is_empty()))? {
+            Some(endpoint) => Self::to(&endpoint, service),
+            None => Ok(Self::off()),
         }
-        Self::to(&endpoint, service)
     }
 
     fn to(endpoint: &str, service: &'static str) -> Result<Self, TracingError> {
@@ -135,6 +128,19 @@ impl Tracing {
             Ok(Err(error)) => ::tracing::warn!(%error, "the last spans were not sent"),
             Err(error) => ::tracing::warn!(%error, "the last spans were not sent"),
         }
+    }
+}
+
+/// The collector that the environment names, if traces are wanted. Pure.
+fn wanted(value: impl Fn(&str) -> Option<String>) -> Result<Option<String>, TracingError> {
+    let disabled = value("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        || value("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
+    let Some(endpoint) = ENDPOINTS.iter().find_map(|name| value(name)).filter(|_| !disabled) else {
+        return Ok(None);
+    };
+    match value("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| value("OTEL_EXPORTER_OTLP_PROTOCOL")) {
+        Some(asked) if asked != "grpc" => Err(TracingError::Protocol { asked }),
+        _ => Ok(Some(endpoint)),
     }
 }
 

@@ -147,6 +147,25 @@ async fn without_a_collector_nothing_is_made_and_headers_pass() {
     tracing.shutdown().await;
 }
 
+#[test]
+fn the_environment_says_whether_and_where() {
+    let wanted = |set: &[(&str, &str)]| {
+        let found = |name: &str| set.iter().find(|(each, _)| *each == name).map(|(_, value)| (*value).to_owned());
+        super::wanted(found).map_err(|error| error.to_string())
+    };
+    let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a");
+    assert_eq!(wanted(&[]), Ok(None));
+    assert_eq!(wanted(&[all]), Ok(Some("http://a".to_owned())));
+    assert_eq!(wanted(&[all, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b")]), Ok(Some("http://b".to_owned())));
+    assert_eq!(wanted(&[all, ("OTEL_SDK_DISABLED", "True")]), Ok(None));
+    assert_eq!(wanted(&[all, ("OTEL_TRACES_EXPORTER", "none")]), Ok(None));
+    assert_eq!(wanted(&[all, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]), Ok(Some("http://a".to_owned())));
+    let error = wanted(&[all, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]).unwrap_err();
+    assert!(error.contains("`http/protobuf`") && error.contains("grpc"), "{error}");
+    // Without a collector nothing else matters.
+    assert_eq!(wanted(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]), Ok(None));
+}
+
 #[tokio::test]
 async fn a_wrong_endpoint_is_an_error() {
     let error = Tracing::to("http://not an address", "berth-gateway").unwrap_err();
