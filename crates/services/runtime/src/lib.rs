@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use daemon::{
     OnExit, Supervisor,
     http::{EarlySocket, ServerLimits},
@@ -36,6 +37,8 @@ pub mod size;
 
 #[cfg(test)]
 mod onnx;
+#[cfg(test)]
+mod tests;
 
 pub use config::Args;
 pub use error::Error;
@@ -46,13 +49,14 @@ const DRAIN_GRACE: Duration = Duration::from_secs(30);
 
 /// Runs the process until a signal or a failure ends it.
 ///
-/// Flow: bind the socket, load ONNX Runtime, restrict the process, then start threads, serve, and load the model while
+/// Flow: start again if the environment would let ONNX Runtime send telemetry; then bind the socket, load ONNX Runtime, restrict the process, then start threads, serve, and load the model while
 /// `/status` and health already answer. Nothing of the model is read before the process is restricted.
 ///
 /// # Errors
 ///
 /// [`Error`]; when the model does not load, `model failed to load: <reason>` has been written to standard error.
 pub fn run(args: Args) -> Result<Ended, Error> {
+    library::silence()?;
     daemon::telemetry::init();
     let config = Config::from_args(args)?;
     // Read before the sandbox closes /proc and /sys. The standard library reads the affinity mask and the quotas of
@@ -101,10 +105,7 @@ async fn serve(
     let supervisor = Supervisor::new();
     let model = Arc::new(Model::announced(config.model_name, config.model_version));
     let registry = Registry::new(vec![Arc::clone(&model)], supervisor.stopping());
-    let limits = rest::Limits::default();
-    let router = rest::router(registry.clone(), limits)
-        .merge(grpc::routes(registry.clone(), limits)?)
-        .merge(admin::router(registry.clone(), sandbox));
+    let router = router(&registry, sandbox)?;
     let server = daemon::http::serve(listener, router, ServerLimits::default(), supervisor.clone());
     supervisor.spawn("http", OnExit::StopProcess, server);
     let (failure, mut failed) = oneshot::channel();
@@ -127,6 +128,13 @@ async fn serve(
         std::mem::forget(registry);
     }
     Ok(ended)
+}
+
+/// Every path of this process.
+fn router(registry: &Registry, sandbox: admin::SandboxStatus) -> Result<Router, Error> {
+    let limits = rest::Limits::default();
+    let protocol = rest::router(registry.clone(), limits).merge(grpc::routes(registry.clone(), limits)?);
+    Ok(protocol.merge(admin::router(registry.clone(), sandbox)))
 }
 
 async fn load_model(loader: Loader, model: Arc<Model>, path: PathBuf) -> Result<(), LoadError> {

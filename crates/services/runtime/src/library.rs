@@ -1,9 +1,12 @@
 //! Finds the ONNX Runtime library, checks that it is the pinned one, and loads it.
 
 use std::{
+    env,
     fs::File,
     io::{self, Read},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use ort::{environment::Environment, logging::LogLevel};
@@ -24,6 +27,38 @@ pub const SHA256: &str = "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e
 /// Environment variable with the path of a library to use instead, unchecked.
 pub const OVERRIDE: &str = "BERTH_ONNXRUNTIME";
 
+/// Environment variable that keeps ONNX Runtime from sending telemetry, when it is `1` before the library is loaded.
+///
+/// The library of the Python wheel otherwise starts an uploader with a device id and a cache of events in the home
+/// directory while its environment is made; its own switch, `DisableTelemetryEvents`, comes after that
+/// (microsoft/onnxruntime pull request 27379).
+pub const TELEMETRY_OFF: &str = "ORT_DISABLE_TELEMETRY";
+
+/// Makes sure that ONNX Runtime will send no telemetry: starts this executable anew in its own place when it has to.
+///
+/// A process cannot change its own environment without danger, and the library reads no other switch in time.
+///
+/// # Errors
+///
+/// [`Error::Io`] when the executable cannot be started anew.
+pub fn silence() -> Result<(), Error> {
+    if telemetry_is_off() {
+        return Ok(());
+    }
+    let mut arguments = env::args_os();
+    // The path of the executable may be gone or be another program's since an upgrade; this one is still this program.
+    let mut anew = Command::new("/proc/self/exe");
+    if let Some(name) = arguments.next() {
+        anew.arg0(name);
+    }
+    let source = anew.args(arguments).env(TELEMETRY_OFF, "1").exec();
+    Err(Error::Io { doing: "cannot start again without the telemetry of ONNX Runtime", source })
+}
+
+fn telemetry_is_off() -> bool {
+    env::var_os(TELEMETRY_OFF).is_some_and(|value| value == "1")
+}
+
 /// Loads ONNX Runtime: the library of `overriding`, else the pinned one near the executable. Starts no thread.
 ///
 /// # Errors
@@ -38,6 +73,9 @@ pub fn load(overriding: Option<PathBuf>) -> Result<Environment, Error> {
         None => find_pinned()?,
     };
     let failed = |reason: String| Error::Library { path: path.clone(), reason };
+    if !telemetry_is_off() {
+        return Err(failed(format!("it would send telemetry: set `{TELEMETRY_OFF}=1`")));
+    }
     let builder = ort::init_from(&path).map_err(|error| failed(error.to_string()))?;
     let environment = builder.with_name("berth").with_telemetry(false).build();
     let environment = environment.map_err(|error| failed(error.to_string()))?;
@@ -53,7 +91,7 @@ fn candidates(folder: &Path) -> [PathBuf; 2] {
 
 fn find_pinned() -> Result<PathBuf, Error> {
     let io = |source| Error::Io { doing: "cannot find the path of this executable", source };
-    let executable = std::env::current_exe().map_err(io)?;
+    let executable = env::current_exe().map_err(io)?;
     let looked = candidates(executable.parent().unwrap_or(Path::new("/")));
     let Some(path) = looked.iter().find(|path| path.is_file()) else {
         return Err(Error::LibraryMissing { looked: looked.to_vec(), file: FILE, version: VERSION });
@@ -89,10 +127,10 @@ pub(crate) mod tests {
     pub(crate) fn environment() -> &'static Environment {
         static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
         ENVIRONMENT.get_or_init(|| {
-            let executable = std::env::current_exe().unwrap();
+            let executable = env::current_exe().unwrap();
             // Test executables are in `target/<profile>/deps`.
             let beside = executable.parent().unwrap().parent().unwrap().join(FILE);
-            let path = std::env::var_os(OVERRIDE).map_or(beside, PathBuf::from);
+            let path = env::var_os(OVERRIDE).map_or(beside, PathBuf::from);
             assert!(path.is_file(), "`{}` is missing: run `cargo xtask setup`", path.display());
             load(Some(path)).unwrap()
         })
@@ -100,8 +138,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_pin_is_that_of_the_library_the_tests_use() {
-        if std::env::var_os(OVERRIDE).is_none() {
-            let folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+        if env::var_os(OVERRIDE).is_none() {
+            let folder = env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
             assert_eq!(sha256(&folder.join(FILE)).unwrap(), SHA256);
         }
     }

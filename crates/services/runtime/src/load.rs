@@ -20,9 +20,11 @@ use crate::{
     registry::{Loaded, PLATFORM, Report},
     size,
 };
+use ladder::{Reached, Step};
 use source::Source;
 
 pub mod golden;
+mod ladder;
 pub mod source;
 #[cfg(test)]
 mod tests;
@@ -92,15 +94,12 @@ pub struct Loader {
     pub cpus: usize,
 }
 
-/// A model that ran once.
+/// A model that was opened, and ran if anything is known that it runs on.
 struct Tried {
     backend: OrtBackend,
     metadata: ModelMetadata,
-    optimisation: Optimisation,
     /// A request it answers; `None` when none could be made up.
     works: Option<InferRequest>,
-    /// Why it runs below [`Optimisation::All`].
-    trouble: Option<String>,
 }
 
 impl Loader {
@@ -111,8 +110,9 @@ impl Loader {
     /// [`LoadError`] says why the model cannot be served.
     pub fn load(&self, announced: &ModelMetadata, path: &Path) -> Result<Loaded, LoadError> {
         let source = Source::open(path)?;
-        let tried = self.try_levels(announced, &source)?;
-        let Tried { mut backend, metadata, optimisation, works, trouble } = tried;
+        let reached = self.open(announced, &source)?;
+        let (optimisation, trouble) = (reached.optimisation, reached.trouble);
+        let Tried { mut backend, metadata, works } = reached.model;
         let cost = measure(&mut backend, works.as_ref());
         let plan = placement::plan(cost, source.bytes, self.cpus);
         tracing::info!(
@@ -133,43 +133,24 @@ impl Loader {
     }
 
     /// Opens the model at the highest level of optimisation at which it runs.
-    ///
-    /// ONNX Runtime's rewriting of some valid graphs gives graphs that fail in every run; only running shows it.
-    fn try_levels(&self, announced: &ModelMetadata, source: &Source) -> Result<Tried, LoadError> {
-        let plan = placement::guess(source.bytes, self.cpus);
-        let mut trouble: Option<String> = None;
-        let mut unsuitable = None;
-        let mut refused = None;
-        for optimisation in Optimisation::LADDER {
-            let opened = OrtBackend::open(&self.environment, &source.model, optimisation, plan.threads);
-            let mut backend = match opened {
-                Ok(backend) => backend,
-                Err(error) => {
-                    trouble.get_or_insert_with(|| error.clone());
-                    refused.get_or_insert(error);
-                    continue;
-                }
-            };
-            let (inputs, outputs) = backend.signature().map_err(LoadError::Signature)?;
+    fn open(&self, announced: &ModelMetadata, source: &Source) -> Result<Reached<Tried>, LoadError> {
+        let threads = placement::guess(source.bytes, self.cpus).threads;
+        let reached = ladder::climb_down(|optimisation| {
+            let opened = OrtBackend::open(&self.environment, &source.model, optimisation, threads);
+            let mut backend = opened.map_err(|error| Step::Down(LoadError::Refused(error)))?;
+            let (inputs, outputs) = backend.signature().map_err(|error| Step::Stop(LoadError::Signature(error)))?;
             let metadata = ModelMetadata { inputs, outputs, platform: PLATFORM.to_owned(), ..announced.clone() };
-            match warm_up(&mut backend, &metadata, source) {
-                Ok(works) => return Ok(Tried { backend, metadata, optimisation, works: Some(works), trouble }),
-                Err(error) => {
-                    tracing::warn!(%optimisation, %error, "the model failed its first run");
-                    trouble.get_or_insert(error);
-                    let tried = Tried { backend, metadata, optimisation, works: None, trouble: trouble.clone() };
-                    unsuitable.get_or_insert(tried);
-                }
+            match (warm_up(&mut backend, &metadata, source), source.golden.first()) {
+                (Ok(works), _) => Ok(Tried { backend, metadata, works: Some(works) }),
+                (Err(reason), Some(case)) => Err(Step::Down(LoadError::Golden { case: case.name.clone(), reason })),
+                // Made-up inputs may not suit the model: it can be served all the same.
+                (Err(reason), None) => Err(Step::Doubt(Box::new(Tried { backend, metadata, works: None }), reason)),
             }
+        })?;
+        if let Some(trouble) = &reached.trouble {
+            tracing::warn!(optimisation = %reached.optimisation, trouble, "the model did not run with every optimisation");
         }
-        // It runs at no level: with inputs of its own the model is to blame, with made-up ones the inputs may be.
-        match (unsuitable, source.golden.first()) {
-            (Some(_), Some(case)) => {
-                Err(LoadError::Golden { case: case.name.clone(), reason: trouble.unwrap_or_default() })
-            }
-            (Some(tried), None) => Ok(tried),
-            (None, _) => Err(LoadError::Refused(refused.unwrap_or_default())),
-        }
+        Ok(reached)
     }
 
     /// The sessions of `plan`. `backend`, which was opened as guessed, is the first if the guess was right.

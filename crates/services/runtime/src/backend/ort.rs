@@ -34,8 +34,8 @@ pub enum Optimisation {
 }
 
 impl Optimisation {
-    /// From the fastest to the safest.
-    pub const LADDER: [Self; 4] = [Self::All, Self::Extended, Self::Basic, Self::Disabled];
+    /// Below [`Self::All`], from the fastest to the safest.
+    pub const LOWER: [Self; 3] = [Self::Extended, Self::Basic, Self::Disabled];
 
     /// The name in status and messages.
     pub const fn name(self) -> &'static str {
