@@ -10,7 +10,7 @@ mod write;
 
 pub(crate) use request::read_request;
 pub use request::read_response;
-pub(crate) use write::{write_inputs, write_outputs};
+pub(crate) use write::{plain_float, whole, write_inputs, write_outputs};
 pub use write::{write_metadata, write_string};
 
 #[cfg(test)]

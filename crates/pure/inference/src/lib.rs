@@ -1,6 +1,7 @@
 //! Tensors, requests and responses, and the codecs of the Open Inference Protocol v2: JSON, binary tensors, raw contents.
 
 pub mod binary;
+pub mod classification;
 pub mod contract;
 pub mod datatype;
 pub mod error;

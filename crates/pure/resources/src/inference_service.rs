@@ -103,3 +103,24 @@ pub const REPLICAS_MAX: u32 = 64;
 pub const TIMEOUT_SECONDS_DEFAULT: u64 = 60;
 /// Longest `timeout`.
 pub const TIMEOUT_SECONDS_MAX: u64 = 3600;
+
+#[cfg(test)]
+mod tests {
+    use super::InferenceService;
+
+    /// Published examples of v1beta1 still show fields of the shape before it.
+    #[test]
+    fn decision_9_fields_of_older_manifests_are_unknown() {
+        let manifest = |extra: serde_json::Value| {
+            let mut spec = serde_json::json!({"predictor": {"model": {"modelFormat": {"name": "onnx"}, "storageUri": "file:///m"}}});
+            spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            serde_json::from_value::<InferenceService>(serde_json::json!({
+                "apiVersion": "berth.dev/v1alpha1", "kind": "InferenceService", "metadata": {"name": "iris"}, "spec": spec,
+            }))
+        };
+        assert!(manifest(serde_json::json!({})).is_ok());
+        let error =
+            manifest(serde_json::json!({"transformer": {"custom": {"container": {"image": "x"}}}})).unwrap_err();
+        assert!(error.to_string().contains("`transformer`"), "{error}");
+    }
+}

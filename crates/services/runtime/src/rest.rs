@@ -10,10 +10,10 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use inference::{InferError, OutputEncoding, binary, json};
+use inference::{InferError, InferRequest, OutputEncoding, binary, classification, json};
 use tokio::time::Instant;
 
-use crate::registry::{Model, Registry, Timings};
+use crate::registry::{Answer, Model, Registry, Timings};
 use coding::Coding;
 use route::{Route, Target};
 
@@ -23,7 +23,7 @@ mod coding;
 mod route;
 
 /// Extensions of the protocol that `GET /v2` and `ServerMetadata` name.
-pub const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+pub const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "classification"];
 
 /// Name that `GET /v2` and `ServerMetadata` give.
 pub const SERVER_NAME: &str = "berth";
@@ -230,7 +230,7 @@ async fn answered(
         binary::read_request(body, header_length, reader.metadata())
     })
     .await?;
-    let answer = model.infer(request, deadline).await?;
+    let answer = run(&model, request, deadline).await?;
     tracing::debug!(
         model = target.name.as_ref(),
         request_id = headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()),
@@ -240,6 +240,14 @@ async fn answered(
     );
     let timings = answer.timings;
     Ok(encoded(answer.response, encoding, timings, Coding::wanted(headers)).await?)
+}
+
+/// Runs the model, and turns outputs into classes where the request asks for them.
+pub(crate) async fn run(model: &Model, request: InferRequest, deadline: Option<Instant>) -> Result<Answer, InferError> {
+    let classes = classification::asked(&request)?;
+    let mut answer = model.infer(request, deadline).await?;
+    classification::apply(&mut answer.response, &classes, |output| model.classes(output))?;
+    Ok(answer)
 }
 
 async fn encoded(

@@ -48,48 +48,85 @@ pub(super) fn read(
         )));
     }
     *left -= wanted;
+    let place = Place { datatype, shape, wanted };
     match datatype {
-        Datatype::Bool => fixed::<Bool>(reader, shape, wanted),
-        Datatype::Uint8 => fixed::<u8>(reader, shape, wanted),
-        Datatype::Uint16 => fixed::<u16>(reader, shape, wanted),
-        Datatype::Uint32 => fixed::<u32>(reader, shape, wanted),
-        Datatype::Uint64 => fixed::<u64>(reader, shape, wanted),
-        Datatype::Int8 => fixed::<i8>(reader, shape, wanted),
-        Datatype::Int16 => fixed::<i16>(reader, shape, wanted),
-        Datatype::Int32 => fixed::<i32>(reader, shape, wanted),
-        Datatype::Int64 => fixed::<i64>(reader, shape, wanted),
-        Datatype::Fp16 => fixed::<f16>(reader, shape, wanted),
-        Datatype::Bf16 => fixed::<bf16>(reader, shape, wanted),
-        Datatype::Fp32 => fixed::<f32>(reader, shape, wanted),
-        Datatype::Fp64 => fixed::<f64>(reader, shape, wanted),
-        Datatype::Bytes => collect::<Bytes>(reader, shape, wanted).map(TensorData::Strings),
+        Datatype::Bool => place.fixed(reader, boolean),
+        Datatype::Uint8 => place.fixed(reader, whole::<u8>),
+        Datatype::Uint16 => place.fixed(reader, whole::<u16>),
+        Datatype::Uint32 => place.fixed(reader, whole::<u32>),
+        Datatype::Uint64 => place.fixed(reader, whole::<u64>),
+        Datatype::Int8 => place.fixed(reader, whole::<i8>),
+        Datatype::Int16 => place.fixed(reader, whole::<i16>),
+        Datatype::Int32 => place.fixed(reader, whole::<i32>),
+        Datatype::Int64 => place.fixed(reader, whole::<i64>),
+        Datatype::Fp16 => place.fixed(reader, half),
+        Datatype::Bf16 => place.fixed(reader, brain),
+        Datatype::Fp32 => place.fixed(reader, single),
+        Datatype::Fp64 => place.fixed(reader, double),
+        Datatype::Bytes => place.collect(reader, text).map(TensorData::Strings),
     }
 }
 
-fn fixed<T: Element + NoUninit + Send + 'static>(
-    reader: &mut Reader<'_>,
-    shape: &[usize],
+/// What a message asks for.
+const fn expected(datatype: Datatype) -> &'static str {
+    match datatype {
+        Datatype::Bool => "`true` or `false`, or 1 or 0 (BOOL)",
+        Datatype::Uint8 => "a whole number from 0 to 255 (UINT8)",
+        Datatype::Uint16 => "a whole number from 0 to 65535 (UINT16)",
+        Datatype::Uint32 => "a whole number from 0 to 4294967295 (UINT32)",
+        Datatype::Uint64 => "a whole number from 0 to 18446744073709551615 (UINT64)",
+        Datatype::Int8 => "a whole number from -128 to 127 (INT8)",
+        Datatype::Int16 => "a whole number from -32768 to 32767 (INT16)",
+        Datatype::Int32 => "a whole number from -2147483648 to 2147483647 (INT32)",
+        Datatype::Int64 => "a whole number from -9223372036854775808 to 9223372036854775807 (INT64)",
+        Datatype::Fp16 => "a number (FP16)",
+        Datatype::Bf16 => "a number (BF16)",
+        Datatype::Fp32 => "a number (FP32)",
+        Datatype::Fp64 => "a number (FP64)",
+        Datatype::Bytes => "a string (BYTES)",
+    }
+}
+
+/// What the data must be.
+struct Place<'s> {
+    datatype: Datatype,
+    shape: &'s [usize],
     wanted: usize,
-) -> Parsed<TensorData> {
-    collect::<T>(reader, shape, wanted).map(TensorData::from_vec)
 }
 
-fn collect<T: Element>(reader: &mut Reader<'_>, shape: &[usize], wanted: usize) -> Parsed<Vec<T>> {
-    // An element takes at least one byte and a comma, so the text bounds what its shape may claim.
-    let elements = Vec::with_capacity(wanted.min(reader.rest().len() / 2 + 1));
-    let mut nest = Nest { elements, wanted, dimensions: Vec::new(), leaf: None };
-    nest.level(reader, 0)?;
-    let found = nest.elements.len();
-    if found != wanted {
-        return Err(Fault::new(format!("expected {wanted} elements for shape {shape:?}, found {found}")));
+impl Place<'_> {
+    fn fixed<T: NoUninit + Send + 'static>(
+        &self,
+        reader: &mut Reader<'_>,
+        read: impl Fn(&mut Reader<'_>, Datatype) -> Parsed<T>,
+    ) -> Parsed<TensorData> {
+        self.collect(reader, read).map(TensorData::from_vec)
     }
-    nest.agrees(shape)?;
-    Ok(nest.elements)
+
+    fn collect<T>(
+        &self,
+        reader: &mut Reader<'_>,
+        read: impl Fn(&mut Reader<'_>, Datatype) -> Parsed<T>,
+    ) -> Parsed<Vec<T>> {
+        let Self { datatype, shape, wanted } = *self;
+        // An element takes at least one byte and a comma, so the text bounds what its shape may claim.
+        let elements = Vec::with_capacity(wanted.min(reader.rest().len() / 2 + 1));
+        let mut nest = Nest { elements, read, datatype, wanted, dimensions: Vec::new(), leaf: None };
+        nest.level(reader, 0)?;
+        let found = nest.elements.len();
+        if found != wanted {
+            return Err(Fault::new(format!("expected {wanted} elements for shape {shape:?}, found {found}")));
+        }
+        nest.agrees(shape)?;
+        Ok(nest.elements)
+    }
 }
 
 /// Elements on the way in, with what is known of their nesting.
-struct Nest<T> {
+struct Nest<T, F> {
     elements: Vec<T>,
+    read: F,
+    datatype: Datatype,
     wanted: usize,
     /// Length of the arrays at each depth, once the first of them is closed.
     dimensions: Vec<Option<usize>>,
@@ -97,7 +134,7 @@ struct Nest<T> {
     leaf: Option<usize>,
 }
 
-impl<T: Element> Nest<T> {
+impl<T, F: Fn(&mut Reader<'_>, Datatype) -> Parsed<T>> Nest<T, F> {
     fn level(&mut self, reader: &mut Reader<'_>, depth: usize) -> Parsed<()> {
         if depth >= RANK_MAX {
             return Err(Fault::new(format!("nested deeper than {RANK_MAX} dimensions")));
@@ -130,7 +167,7 @@ impl<T: Element> Nest<T> {
 
     fn arrays(&mut self, reader: &mut Reader<'_>, depth: usize) -> Parsed<usize> {
         if self.leaf.is_some_and(|leaf| leaf <= depth) {
-            return Err(reader.fault(T::EXPECTED));
+            return Err(reader.fault(expected(self.datatype)));
         }
         let mut length = 0;
         loop {
@@ -152,7 +189,7 @@ impl<T: Element> Nest<T> {
             if self.elements.len() == self.wanted {
                 return Err(Fault::new(format!("expected {} elements, as the shape says, found more", self.wanted)));
             }
-            let element = T::read(reader).map_err(|fault| fault.at(self.elements.len() - start))?;
+            let element = (self.read)(reader, self.datatype).map_err(|fault| fault.at(self.elements.len() - start))?;
             self.elements.push(element);
             if !reader.take(b',') {
                 let length = self.elements.len() - start;
@@ -176,138 +213,69 @@ impl<T: Element> Nest<T> {
     }
 }
 
-/// An element of a tensor in JSON.
-trait Element: Sized {
-    /// What a message asks for.
-    const EXPECTED: &'static str;
-
-    fn read(reader: &mut Reader<'_>) -> Parsed<Self>;
-}
-
-macro_rules! whole {
-    ($($type:ty: $expected:literal),* $(,)?) => {$(
-        impl Element for $type {
-            const EXPECTED: &'static str = $expected;
-
-            #[inline]
-            fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
-                whole(reader, Self::EXPECTED)
-            }
-        }
-    )*};
-}
-
-whole! {
-    u8: "a whole number from 0 to 255 (UINT8)",
-    u16: "a whole number from 0 to 65535 (UINT16)",
-    u32: "a whole number from 0 to 4294967295 (UINT32)",
-    u64: "a whole number from 0 to 18446744073709551615 (UINT64)",
-    i8: "a whole number from -128 to 127 (INT8)",
-    i16: "a whole number from -32768 to 32767 (INT16)",
-    i32: "a whole number from -2147483648 to 2147483647 (INT32)",
-    i64: "a whole number from -9223372036854775808 to 9223372036854775807 (INT64)",
-}
-
 #[inline]
-fn whole<T: TryFrom<i128>>(reader: &mut Reader<'_>, expected: &str) -> Parsed<T> {
+fn whole<T: TryFrom<i128>>(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<T> {
     let Some(b'-' | b'0'..=b'9') = reader.peek() else {
-        return Err(reader.fault(expected));
+        return Err(reader.fault(expected(datatype)));
     };
     let number = reader.number()?;
     let value = number.to_whole().and_then(|value| T::try_from(value).ok());
-    value.ok_or_else(|| Fault::new(format!("expected {expected}, found {}", number.shown())))
+    value.ok_or_else(|| Fault::new(format!("expected {}, found {}", expected(datatype), number.shown())))
 }
 
-/// A `BOOL` in memory: one byte, 0 or 1.
-#[derive(Clone, Copy, bytemuck::NoUninit)]
-#[repr(transparent)]
-struct Bool(u8);
-
-impl Element for Bool {
-    const EXPECTED: &'static str = "`true` or `false`, or 1 or 0 (BOOL)";
-
-    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
-        match reader.peek() {
-            Some(b't') if reader.take_word("true") => Ok(Self(1)),
-            Some(b'f') if reader.take_word("false") => Ok(Self(0)),
-            Some(b'-' | b'0'..=b'9') => {
-                let number = reader.number()?;
-                let value = number.to_whole().and_then(|value| u8::try_from(value).ok()).filter(|&value| value <= 1);
-                let refused = || Fault::new(format!("expected {}, found {}", Self::EXPECTED, number.shown()));
-                value.map(Self).ok_or_else(refused)
-            }
-            _ => Err(reader.fault(Self::EXPECTED)),
+/// One byte, 0 or 1.
+fn boolean(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<u8> {
+    match reader.peek() {
+        Some(b't') if reader.take_word("true") => Ok(1),
+        Some(b'f') if reader.take_word("false") => Ok(0),
+        Some(b'-' | b'0'..=b'9') => {
+            let number = reader.number()?;
+            let value = number.to_whole().and_then(|value| u8::try_from(value).ok()).filter(|&value| value <= 1);
+            value.ok_or_else(|| Fault::new(format!("expected {}, found {}", expected(datatype), number.shown())))
         }
-    }
-}
-
-impl Element for f32 {
-    const EXPECTED: &'static str = "a number (FP32)";
-
-    #[inline]
-    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
-        if !reader.at_number() {
-            return non_finite(reader, Self::EXPECTED);
-        }
-        let number = reader.number()?;
-        number.to_f32().ok_or_else(|| beyond("FP32", &number.shown()))
-    }
-}
-
-impl Element for f64 {
-    const EXPECTED: &'static str = "a number (FP64)";
-
-    #[inline]
-    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
-        double(reader, Self::EXPECTED, "FP64")
-    }
-}
-
-impl Element for f16 {
-    const EXPECTED: &'static str = "a number (FP16)";
-
-    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
-        let value = double(reader, Self::EXPECTED, "FP16")?;
-        let rounded = Self::from_f64(value);
-        if rounded.is_infinite() && value.is_finite() {
-            Err(beyond("FP16", &format!("`{value}`")))
-        } else {
-            Ok(rounded)
-        }
-    }
-}
-
-impl Element for bf16 {
-    const EXPECTED: &'static str = "a number (BF16)";
-
-    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
-        let value = double(reader, Self::EXPECTED, "BF16")?;
-        let rounded = Self::from_f64(value);
-        if rounded.is_infinite() && value.is_finite() {
-            Err(beyond("BF16", &format!("`{value}`")))
-        } else {
-            Ok(rounded)
-        }
+        _ => Err(reader.fault(expected(datatype))),
     }
 }
 
 #[inline]
-fn double(reader: &mut Reader<'_>, expected: &str, name: &str) -> Parsed<f64> {
+fn single(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<f32> {
     if !reader.at_number() {
-        return non_finite(reader, expected).map(f64::from);
+        return non_finite(reader, datatype);
     }
     let number = reader.number()?;
-    number.to_f64().ok_or_else(|| beyond(name, &number.shown()))
+    number.to_f32().ok_or_else(|| beyond(datatype, &number.shown()))
+}
+
+#[inline]
+fn double(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<f64> {
+    if !reader.at_number() {
+        return non_finite(reader, datatype).map(f64::from);
+    }
+    let number = reader.number()?;
+    number.to_f64().ok_or_else(|| beyond(datatype, &number.shown()))
+}
+
+fn half(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<f16> {
+    let value = double(reader, datatype)?;
+    let rounded = f16::from_f64(value);
+    if rounded.is_infinite() && value.is_finite() { Err(beyond(datatype, &format!("`{value}`"))) } else { Ok(rounded) }
+}
+
+fn brain(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<bf16> {
+    let value = double(reader, datatype)?;
+    let rounded = bf16::from_f64(value);
+    if rounded.is_infinite() && value.is_finite() { Err(beyond(datatype, &format!("`{value}`"))) } else { Ok(rounded) }
 }
 
 #[cold]
-fn beyond(name: &str, shown: &str) -> Box<Fault> {
-    Fault::new(format!("expected a number within the range of {name}, found {shown}"))
+fn beyond(datatype: Datatype, shown: &str) -> Box<Fault> {
+    Fault::new(format!("expected a number within the range of {datatype}, found {shown}"))
 }
 
 /// Reads a literal or string that stands for a value that is not finite.
 #[cold]
-fn non_finite(reader: &mut Reader<'_>, expected: &str) -> Parsed<f32> {
+fn non_finite(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<f32> {
+    let expected = expected(datatype);
     match reader.peek() {
         Some(b'N') if reader.take_word("NaN") => Ok(f32::NAN),
         Some(b'I') if reader.take_word("Infinity") => Ok(f32::INFINITY),
@@ -325,14 +293,10 @@ fn non_finite(reader: &mut Reader<'_>, expected: &str) -> Parsed<f32> {
     }
 }
 
-impl Element for Bytes {
-    const EXPECTED: &'static str = "a string (BYTES)";
-
-    #[inline]
-    fn read(reader: &mut Reader<'_>) -> Parsed<Self> {
-        if reader.peek() != Some(b'"') {
-            return Err(reader.fault(Self::EXPECTED));
-        }
-        reader.string_bytes()
+#[inline]
+fn text(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<Bytes> {
+    if reader.peek() != Some(b'"') {
+        return Err(reader.fault(expected(datatype)));
     }
+    reader.string_bytes()
 }

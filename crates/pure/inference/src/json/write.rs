@@ -212,12 +212,14 @@ fn boolean(out: &mut Vec<u8>, value: bool) {
     out.extend_from_slice(if value { b"true" } else { b"false" });
 }
 
-fn whole(out: &mut Vec<u8>, value: impl itoa::Integer) {
+/// Appends the digits.
+pub(crate) fn whole<T: itoa::Integer>(out: &mut Vec<u8>, value: T) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// A float that JSON may have no number for.
-trait Float: zmij::Float + Copy {
+pub(crate) trait Float: zmij::Float + Copy {
+    /// The same value.
     fn as_double(self) -> f64;
 }
 
@@ -233,17 +235,26 @@ impl Float for f64 {
     }
 }
 
-/// Writes the shortest digits; what is not finite becomes a string, which keeps the text valid JSON.
+/// Writes a number; what is not finite becomes a string, which keeps the text valid JSON.
 fn float<F: Float>(out: &mut Vec<u8>, value: F) {
+    if value.as_double().is_finite() {
+        plain_float(out, value);
+    } else {
+        out.push(b'"');
+        plain_float(out, value);
+        out.push(b'"');
+    }
+}
+
+/// Appends the shortest digits that read back as the same number, or `NaN`, `Infinity`, `-Infinity`.
+pub(crate) fn plain_float<F: Float>(out: &mut Vec<u8>, value: F) {
     let double = value.as_double();
     if double.is_finite() {
         out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     } else if double.is_nan() {
-        out.extend_from_slice(b"\"NaN\"");
-    } else if double > 0.0 {
-        out.extend_from_slice(b"\"Infinity\"");
+        out.extend_from_slice(b"NaN");
     } else {
-        out.extend_from_slice(b"\"-Infinity\"");
+        out.extend_from_slice(if double > 0.0 { b"Infinity".as_slice() } else { b"-Infinity" });
     }
 }
 

@@ -34,7 +34,7 @@ impl Service {
         let (name, version) = (message.model_name.as_str(), version(&message.model_version));
         let model = rest::admitted(&self.registry, name, version, service(metadata))?;
         let (request, contents) = convert::request(message)?;
-        let answer = model.infer(request, deadline).await?;
+        let answer = rest::run(&model, request, deadline).await?;
         tracing::debug!(
             model = model.name(),
             request_id = metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()),

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     registry::Registry,
-    rest::{Limits, echo},
+    rest::{self, Limits, echo},
 };
 
 type Client = GrpcInferenceServiceClient<Router>;
@@ -249,6 +249,18 @@ async fn outputs_are_selected_by_name() {
 }
 
 #[tokio::test]
+async fn classes_instead_of_an_output() {
+    let mut message = simple();
+    let count = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(1)) };
+    message.outputs.push(InferRequestedOutputTensor {
+        name: "x".to_owned(),
+        parameters: BTreeMap::from([("classification".to_owned(), count)]),
+    });
+    let answer = infer(echo::echo(X), message).await.unwrap();
+    assert_eq!(answer.outputs[0].contents.as_ref().unwrap().bytes_contents, ["Infinity:1"]);
+}
+
+#[tokio::test]
 async fn each_error_has_its_code() {
     for (error, _, code) in echo::errors() {
         let message = ModelInferRequest { model_name: "fail".to_owned(), ..simple() };
@@ -319,7 +331,10 @@ async fn health_and_metadata_of_server_and_model() {
     }
     let mut client = client(echo::echo(X));
     let server = client.server_metadata(proto::ServerMetadataRequest {}).await.unwrap().into_inner();
-    assert_eq!((server.name.as_str(), server.extensions.as_slice()), ("berth", &["binary_tensor_data".to_owned()][..]));
+    assert_eq!(
+        (server.name.as_str(), server.extensions.as_slice()),
+        ("berth", &rest::EXTENSIONS.map(str::to_owned)[..])
+    );
     let asked = proto::ModelMetadataRequest { name: "echo".to_owned(), version: String::new() };
     let model = client.model_metadata(asked).await.unwrap().into_inner();
     assert_eq!((model.platform.as_str(), model.versions.as_slice()), ("onnx_onnxv1", &["3".to_owned()][..]));

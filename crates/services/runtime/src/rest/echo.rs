@@ -57,7 +57,9 @@ fn metadata(name: &str, inputs: &[(&str, Datatype, &[i64])]) -> ModelMetadata {
 
 fn registry_of(name: &str, metadata: ModelMetadata, executor: Box<dyn Executor>) -> Registry {
     let model = Model::announced(name.to_owned(), "3".to_owned());
-    model.load(Loaded { metadata, classes: BTreeMap::new(), executor, report: crate::registry::Report::default() });
+    // Only the first element of `x` has a label.
+    let classes = BTreeMap::from([("x".to_owned(), vec!["low".to_owned()])]);
+    model.load(Loaded { metadata, classes, executor, report: crate::registry::Report::default() });
     Registry::new(vec![Arc::new(model)], CancellationToken::new())
 }
 

@@ -110,8 +110,7 @@ async fn decision_1_health_has_the_right_status_and_a_body() {
 #[tokio::test]
 async fn decision_2_every_path_works_with_and_without_a_version_and_v2_with_a_slash() {
     for path in ["/v2", "/v2/"] {
-        let expected =
-            json!({"name": "berth", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"]});
+        let expected = json!({"name": "berth", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data", "classification"]});
         assert_eq!(get(echo::echo(X), path).await.json(), expected);
     }
     for path in ["/v2/models/echo", "/v2/models/echo/versions/3"] {
@@ -259,6 +258,17 @@ async fn errors_in_the_body_name_their_place() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert!(answer.error().contains(said), "{body} {}", answer.error());
     }
+}
+
+#[tokio::test]
+async fn classes_instead_of_an_output() {
+    let body = r#"{"inputs":[{"name":"x","shape":[3],"datatype":"FP32","data":[0.25,-1,"NaN"]}],
+        "outputs":[{"name":"x","parameters":{"classification":2}}]}"#;
+    let answer = post(echo::echo(X), INFER, &[], body).await;
+    let expected = json!([{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["0.25:0:low", "-1.0:1"]}]);
+    assert_eq!(answer.json()["outputs"], expected);
+    let answer = post(echo::echo(X), INFER, &[], body.replace('2', "0")).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
 }
 
 /// A body in pieces, without a declared length.
