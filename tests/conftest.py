@@ -16,6 +16,7 @@ SERVED = {
     "simple-identity": cases.made("simple_identity.onnx"),
     "mixed": cases.made("mixed.onnx"),
     "scalar": cases.made("scalar.onnx"),
+    "busy": cases.made("busy.onnx"),
     "division": cases.made("division.onnx"),
     "external": cases.made("external"),
     **{f"identity-{name.lower()}": cases.made(f"identity-{name.lower()}.onnx") for name in DATATYPES},

@@ -262,11 +262,11 @@ def test_numbers_out_of_range_are_refused(stub, metadata) -> None:
     expect_invalid(stub, metadata, request)
 
 
-def test_a_deadline_that_has_passed(stub, metadata) -> None:
-    request = infer_request("iris", "input", "FP32", [1, 4])
-    request.raw_input_contents.append(bytes(16))
+def test_a_deadline_that_passes(stub, metadata) -> None:
+    request = infer_request("busy", "rounds", "INT64", [1])
+    request.inputs[0].contents.int64_contents.append(30_000)
     with pytest.raises(grpc.RpcError) as late:
-        stub.ModelInfer(request, metadata=metadata, timeout=0.000001)
+        stub.ModelInfer(request, metadata=metadata, timeout=0.05)
     assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
