@@ -61,6 +61,12 @@ pub(crate) fn io_error(action: &'static str, path: &std::path::Path) -> impl FnO
     }
 }
 
+/// A refusal. Names of files and tensors are a stranger's words: what would move a terminal's cursor is written out.
 pub(crate) fn refused(text: impl Into<String>) -> StoreError {
-    StoreError::Refused(text.into())
+    let text: String = text.into();
+    if !text.contains(char::is_control) {
+        return StoreError::Refused(text);
+    }
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    StoreError::Refused(text.chars().map(shown).collect())
 }

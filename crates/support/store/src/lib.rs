@@ -6,11 +6,16 @@
 mod collect;
 mod error;
 mod files;
+#[cfg(test)]
+mod fixture;
 mod manifest;
+mod notes;
 pub mod onnx;
+mod place;
 mod push;
 pub mod recognise;
 mod source;
+mod step;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +46,10 @@ pub struct Store {
 
 impl Store {
     /// Opens the store in `root`, making what is missing. What an interrupted push left behind is removed.
+    ///
+    /// # Errors
+    ///
+    /// When the directories cannot be made or read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let store = Self { root: root.to_owned() };
         for directory in [store.blobs(), store.bundles(), store.temporary()] {
@@ -51,9 +60,12 @@ impl Store {
     }
 
     /// The directory of a bundle, when the store has it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotADigest`] or [`StoreError::UnknownBundle`].
     pub fn bundle_dir(&self, digest: &str) -> Result<PathBuf, StoreError> {
-        let hex = manifest::digest_hex(digest)?;
-        let directory = self.bundles().join(hex);
+        let directory = self.bundles().join(manifest::digest_hex(digest)?);
         if directory.join(MANIFEST_FILE).is_file() {
             Ok(directory)
         } else {
@@ -61,26 +73,33 @@ impl Store {
         }
     }
 
-    /// Reads a bundle and compares every file with its digest.
-    pub fn verify(&self, digest: &str) -> Result<BundleManifest, StoreError> {
-        let directory = self.bundle_dir(digest)?;
-        let manifest = verify_dir(&directory)?;
-        let found = manifest.digest();
-        if found != digest {
-            return Err(StoreError::Damaged {
-                path: directory,
-                reason: format!("its digest is {found}, not {digest}"),
-            });
-        }
-        Ok(manifest)
+    /// What a bundle is made of. Its files are not compared with their digests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::bundle_dir`], and [`StoreError::Damaged`].
+    pub fn manifest(&self, digest: &str) -> Result<BundleManifest, StoreError> {
+        verify::read_manifest(&self.bundle_dir(digest)?)
     }
 
-    /// Digests of all bundles.
+    /// Reads a bundle and compares every file with its digest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::bundle_dir`], and [`StoreError::Damaged`].
+    pub fn verify(&self, digest: &str) -> Result<BundleManifest, StoreError> {
+        verify_dir(&self.bundle_dir(digest)?)
+    }
+
+    /// Digests of all bundles, sorted.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
     pub fn list(&self) -> Result<Vec<String>, StoreError> {
-        let mut digests = Vec::new();
-        for entry in files::read_dir(&self.bundles())? {
-            digests.push(format!("sha256:{}", entry.to_string_lossy()));
-        }
+        let names = files::read_dir(&self.bundles())?;
+        let hex = names.iter().filter_map(|name| name.to_str()).filter(|name| manifest::is_hex_digest(name));
+        let mut digests: Vec<String> = hex.map(|hex| format!("sha256:{hex}")).collect();
         digests.sort();
         Ok(digests)
     }

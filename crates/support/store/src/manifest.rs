@@ -34,6 +34,9 @@ pub struct BundleManifest {
     /// Labels of an output's elements, by the output's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub classes: BTreeMap<String, Vec<String>>,
+    /// Name that the person gave the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// One line about the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -85,8 +88,11 @@ impl BundleManifest {
 
 /// The hexadecimal part of a digest. Nothing else gets into a path.
 pub(crate) fn digest_hex(digest: &str) -> Result<&str, StoreError> {
-    let wrong = || StoreError::NotADigest(digest.to_owned());
-    let hex = digest.strip_prefix("sha256:").ok_or_else(wrong)?;
-    let valid = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if valid { Ok(hex) } else { Err(wrong()) }
+    let hex = digest.strip_prefix("sha256:").filter(|hex| is_hex_digest(hex));
+    hex.ok_or_else(|| StoreError::NotADigest(digest.to_owned()))
+}
+
+/// Whether `text` is 64 lower-case hexadecimal digits.
+pub(crate) fn is_hex_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

@@ -23,6 +23,8 @@ const RANK_MAX: usize = 32;
 const NAMES_MAX: usize = 4096;
 /// Initialisers whose names are kept, to tell them from inputs.
 const INITIALISERS_MAX: usize = 1_000_000;
+/// Bytes of all the names that are kept: a thousand times what large models have.
+const NAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the store must know of an ONNX file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,8 +44,8 @@ pub struct OnnxModel {
 /// Why a file is not an ONNX model that can be served.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
-    /// The bytes are not an ONNX model.
-    #[error("{0}")]
+    /// The bytes are not an ONNX model, and why.
+    #[error("not a whole ONNX model ({0})")]
     NotOnnx(String),
     /// It is an ONNX model that cannot be served.
     #[error("{0}")]
@@ -58,8 +60,16 @@ fn not_onnx(text: impl Into<String>) -> OnnxError {
 }
 
 /// Domains of operators that ONNX Runtime's CPU build has.
-const DOMAINS: [&str; 6] =
-    ["", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft"];
+const DOMAINS: [&str; 7] = [
+    "",
+    "ai.onnx",
+    "ai.onnx.ml",
+    "ai.onnx.training",
+    "ai.onnx.preview.training",
+    "com.microsoft",
+    // In graphs that ONNX Runtime has optimised and saved.
+    "com.microsoft.nchwc",
+];
 
 /// Reads the model of `length` bytes at the start of `source`.
 pub fn read<R: Read + Seek>(source: R, length: u64) -> Result<OnnxModel, OnnxError> {
@@ -82,6 +92,7 @@ struct Scan {
     producer_version: String,
     has_graph: bool,
     ir_version: u64,
+    name_bytes: usize,
 }
 
 impl Scan {
@@ -97,6 +108,7 @@ impl Scan {
                     self.graph(wire, wire.end(length, end)?, 0)?;
                 }
                 Field::Bytes(8, length) => self.opset(wire, wire.end(length, end)?)?,
+                Field::Bytes(20, length) => self.training(wire, wire.end(length, end)?)?,
                 Field::Bytes(25, length) => self.function(wire, wire.end(length, end)?)?,
                 other => wire.skip(other, end)?,
             }
@@ -119,11 +131,23 @@ impl Scan {
         bounded(self.model.opsets.len(), NAMES_MAX, "operator sets")
     }
 
+    /// `TrainingInfoProto`: its graphs are not run, but their external data would be read.
+    fn training<R: Read + Seek>(&mut self, wire: &mut Wire<R>, end: u64) -> Result<(), OnnxError> {
+        while let Some(field) = wire.field(end)? {
+            match field {
+                Field::Bytes(1 | 2, length) => self.graph(wire, wire.end(length, end)?, 1)?,
+                other => wire.skip(other, end)?,
+            }
+        }
+        Ok(())
+    }
+
     /// `FunctionProto`: its domain is the model's own.
     fn function<R: Read + Seek>(&mut self, wire: &mut Wire<R>, end: u64) -> Result<(), OnnxError> {
         while let Some(field) = wire.field(end)? {
             match field {
                 Field::Bytes(7, length) => self.node(wire, wire.end(length, end)?, 1)?,
+                Field::Bytes(11, length) => self.attribute(wire, wire.end(length, end)?, 1)?,
                 Field::Bytes(10, length) => {
                     self.own_domains.insert(wire.text(length, end)?);
                 }
@@ -145,6 +169,7 @@ impl Scan {
                 Field::Bytes(15, length) => self.sparse_tensor(wire, wire.end(length, end)?, depth)?,
                 Field::Bytes(11, length) if depth == 0 => {
                     let input = value_info(wire, wire.end(length, end)?)?;
+                    self.keeps(&input.name)?;
                     self.inputs.push(input);
                     bounded(self.inputs.len(), TENSORS_MAX + INITIALISERS_MAX, "inputs")?;
                 }
@@ -204,11 +229,14 @@ impl Scan {
         while let Some(field) = wire.field(end)? {
             match field {
                 Field::Bytes(8, length) if depth == 0 => {
-                    self.initialisers.insert(wire.text(length, end)?);
+                    let name = wire.text(length, end)?;
+                    self.keeps(&name)?;
+                    self.initialisers.insert(name);
                     bounded(self.initialisers.len(), INITIALISERS_MAX, "initialisers")?;
                 }
                 Field::Bytes(13, length) => {
                     if let Some(location) = external_location(wire, wire.end(length, end)?)? {
+                        self.keeps(&location)?;
                         self.model.external.insert(location);
                         bounded(self.model.external.len(), NAMES_MAX, "files of external data")?;
                     }
@@ -219,12 +247,15 @@ impl Scan {
         Ok(())
     }
 
+    /// Counts a name that is kept.
+    fn keeps(&mut self, name: &str) -> Result<(), OnnxError> {
+        self.name_bytes += name.len();
+        bounded(self.name_bytes, NAME_BYTES_MAX, "bytes of names")
+    }
+
     fn finish(mut self) -> Result<OnnxModel, OnnxError> {
         if !self.has_graph || self.ir_version == 0 || self.model.opsets.is_empty() {
-            return Err(not_onnx(
-                "this is not an ONNX model (no graph, no IR version or no operator set): if it is a TensorFlow \
-                 SavedModel or frozen graph, export it to ONNX with `tf2onnx`",
-            ));
+            return Err(not_onnx("it has no graph, no IR version or no operator set"));
         }
         let foreign = |domain: &&String| !DOMAINS.contains(&domain.as_str()) && !self.own_domains.contains(*domain);
         if let Some(domain) = self.used_domains.iter().find(foreign) {

@@ -1,115 +1,185 @@
-//! Says what a file is by its first bytes, never by its name, and what to do when it is not a model that Berth admits.
+//! Says what a file is by its bytes, never by its name, and what to do when it is not a model that Berth admits.
 
-/// Bytes that [`refusal`] looks at.
+use zip::Members;
+
+pub(crate) mod pickle;
+pub(crate) mod zip;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes at the start of a file that [`refusal`] looks at.
 pub const HEAD_BYTES: usize = 4096;
+/// Bytes at the end of a file that [`refusal`] looks at: a zip's last record with its longest comment (APPNOTE 4.3.16).
+pub const TAIL_BYTES: usize = 22 + 65_535;
 
 const USE_ONNX: &str = "export the model to ONNX and deploy that";
 
-/// Why a file that starts with `head` and ends with `tail` is refused before anything parses it; `None` when it may be ONNX.
-pub fn refusal(head: &[u8], tail: &[u8]) -> Option<String> {
-    if head.is_empty() {
-        return Some("the file is empty: was the export or the download interrupted?".to_owned());
+/// What is looked at of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// The first [`HEAD_BYTES`] bytes.
+    pub head: Vec<u8>,
+    /// The last [`TAIL_BYTES`] bytes.
+    pub tail: Vec<u8>,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Names in the central directory, when the file is a zip.
+    pub members: Vec<String>,
+}
+
+/// What the file of `sample` is when that is no model to serve, and what to do: words that follow "is".
+/// `None` when it may be ONNX.
+pub fn refusal(sample: &Sample) -> Option<String> {
+    if sample.head.is_empty() {
+        return Some("empty: was the export or the download interrupted?".to_owned());
     }
-    code_carrier(head, tail).or_else(|| archive(head)).or_else(|| other_format(head))
+    code_carrier(sample).or_else(|| archive(&sample.head)).or_else(|| other_format(&sample.head))
 }
 
 /// Formats that can run code when they are read.
-fn code_carrier(head: &[u8], tail: &[u8]) -> Option<String> {
-    let binary_pickle = head.first() == Some(&0x80) && head.get(1).is_some_and(|protocol| (2..=5).contains(protocol));
-    if binary_pickle || text_pickle(head, tail) {
+fn code_carrier(sample: &Sample) -> Option<String> {
+    let head = sample.head.as_slice();
+    if pickle::looks_like(head, sample.size) {
         return Some(format!(
-            "this is a Python pickle (also what joblib writes), which runs code when it is loaded, so it is never loaded: \
-             {USE_ONNX}, for scikit-learn with `skl2onnx.to_onnx(model, X[:1], options={{'zipmap': False}})`"
+            "a Python pickle (joblib and cloudpickle write it too), which runs code when it is loaded, so nobody loads it \
+             here: {USE_ONNX}; for scikit-learn, `skl2onnx.to_onnx(model, X[:1], options={{'zipmap': False}})`"
         ));
     }
     if head.starts_with(b"\x89HDF\r\n\x1a\n") {
         return Some(format!(
-            "this is an HDF5 file, as Keras writes it, which can carry code in Lambda layers: {USE_ONNX}, with `tf2onnx`"
+            "an HDF5 file, as Keras writes it, which can carry code in Lambda layers: {USE_ONNX}, with `tf2onnx`"
         ));
     }
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
-        return Some(zip(head, tail));
+        return Some(zipped(&Members::new(&sample.members, head)));
     }
     if head.starts_with(b"\x7fELF") || head.starts_with(b"MZ") || head.starts_with(b"#!") {
-        return Some("this is a program, not a model: deploy an ONNX file".to_owned());
+        return Some("a program, not a model: deploy an ONNX file".to_owned());
     }
     None
 }
 
-/// Protocols 0 and 1 have no magic number: they end with the opcode `.` and start with one that pushes something.
-fn text_pickle(head: &[u8], tail: &[u8]) -> bool {
-    let ends = matches!(tail, [.., b'.'] | [.., b'.', b'\n']);
-    let starts = match head {
-        [b'(', b'l' | b'd' | b't' | b'i' | b'c' | b'o' | b'S' | b'V' | b'I' | b'K' | b'X' | b'U', ..] => true,
-        [b']' | b'}' | b')', b'q' | b'.' | b'(' | b'r', ..] => true,
-        // `c` and `i` name a module and a class, each on a line of its own.
-        [b'c' | b'i', rest @ ..] => {
-            rest.iter().take(200).filter(|byte| **byte == b'\n').count() >= 2
-                && rest.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_')
-        }
-        [b'I' | b'F' | b'S' | b'V' | b'L', rest @ ..] => rest.iter().take(200).any(|byte| *byte == b'\n'),
-        [b'K' | b'M' | b'J' | b'U' | b'X' | b'G', ..] => tail.len() < 64,
-        _ => false,
-    };
-    ends && starts
-}
-
-fn zip(head: &[u8], tail: &[u8]) -> String {
-    let has = |name: &[u8]| [head, tail].iter().any(|part| part.windows(name.len()).any(|window| window == name));
-    if has(b"data.pkl") || has(b"constants.pkl") || has(b"/code/") {
+fn zipped(members: &Members) -> String {
+    if members.any(|name| name.ends_with("constants.pkl") || name.contains("/code/")) {
         return format!(
-            "this is a PyTorch or TorchScript archive with a pickle in it, which runs code when it is loaded: {USE_ONNX}, with `torch.onnx.export`"
+            "a TorchScript archive of PyTorch with pickles in it, which run code when they are loaded: {USE_ONNX}, with \
+             `torch.onnx.export`"
         );
     }
-    if has(b"model.weights.h5") || has(b"keras") {
-        return format!("this is a Keras archive, which can carry code in Lambda layers: {USE_ONNX}, with `tf2onnx`");
+    if members.any(|name| name.ends_with("data.pkl")) {
+        return format!(
+            "a PyTorch archive (`torch.save`) with a pickle in it, which runs code when it is loaded: {USE_ONNX}, with \
+             `torch.onnx.export`"
+        );
+    }
+    if members.any(|name| name.ends_with(".weights.h5"))
+        || members.any(|name| name == "metadata.json") && members.any(|name| name == "config.json")
+    {
+        return format!("a Keras archive, which can carry code in Lambda layers: {USE_ONNX}, with `tf2onnx`");
+    }
+    if members.any(|name| name.ends_with("saved_model.pb")) {
+        return format!("a zip archive with a TensorFlow SavedModel in it: {USE_ONNX}, with `tf2onnx`");
+    }
+    if members.any(|name| [".pkl", ".pickle", ".joblib"].iter().any(|end| name.ends_with(end))) {
+        return format!("a zip archive with a pickle in it, which runs code when it is loaded: {USE_ONNX}");
+    }
+    if members.any(|name| name.ends_with(".npy")) {
+        return "a zip archive of NumPy arrays, not a model: use an array as `--input` of `berth infer`".to_owned();
     }
     format!(
-        "this is a zip archive: unpack it and deploy the ONNX file or the bundle directory; from another format, {USE_ONNX}"
+        "a zip archive: unpack it and deploy the ONNX file or the bundle directory; from another format, {USE_ONNX}"
     )
 }
 
 fn archive(head: &[u8]) -> Option<String> {
-    const JOBLIB: &str = "this is a compressed file, as joblib or an archiver writes it";
     let compressed = matches!(
         head,
         [0x1f, 0x8b, ..]
             | [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]
             | [0x04, 0x22, 0x4d, 0x18, ..]
             | [0xfd, b'7', b'z', b'X', b'Z', ..]
+            | [0x5d, 0x00, 0x00, _, _, 0xff, ..]
             | [0x28, 0xb5, 0x2f, 0xfd, ..]
-    ) || head.starts_with(b"BZh");
+            | [b'B', b'Z', b'h', b'1'..=b'9', ..]
+    );
     if compressed {
-        return Some(format!("{JOBLIB}: unpack it when it holds an ONNX file; if it is a pickled model, {USE_ONNX}"));
+        return Some(format!(
+            "a compressed file, as joblib or an archiver writes it: unpack it when it holds an ONNX file; when it holds \
+             a pickled model, {USE_ONNX}"
+        ));
     }
     if head.get(257..262) == Some(b"ustar") {
-        return Some("this is a tar archive: unpack it and deploy the ONNX file or the bundle directory".to_owned());
+        return Some("a tar archive: unpack it and deploy the ONNX file or the bundle directory".to_owned());
     }
-    None
+    let packed = head.starts_with(b"7z\xbc\xaf\x27\x1c") || head.starts_with(b"Rar!\x1a\x07");
+    packed.then(|| "an archive: unpack it and deploy the ONNX file or the bundle directory".to_owned())
 }
 
 fn other_format(head: &[u8]) -> Option<String> {
-    let known = if head.starts_with(b"\x93NUMPY") {
-        "a NumPy array, not a model: use it as `--input` of `berth infer`".to_owned()
+    if head.starts_with(b"\x93NUMPY") {
+        Some("a NumPy array, not a model: use it as `--input` of `berth infer`".to_owned())
     } else if head.starts_with(b"GGUF") {
-        format!("a GGUF language model, which is not served: {USE_ONNX}")
+        Some(format!("a GGUF language model, which is not served: {USE_ONNX}"))
     } else if head.get(4..8) == Some(b"TFL3") {
-        format!("a TensorFlow Lite model: {USE_ONNX}, with `tf2onnx --tflite`")
-    } else if head.starts_with(b"tree\n") {
-        format!("a LightGBM text model: {USE_ONNX}, with `onnxmltools.convert_lightgbm(..., zipmap=False)`")
+        Some(format!("a TensorFlow Lite model: {USE_ONNX}, with `tf2onnx --tflite`"))
+    } else if head.get(4..8) == Some(b"ORTM") {
+        Some("a model in ONNX Runtime's own format: deploy the ONNX file that it was made of".to_owned())
+    } else if head.starts_with(b"CBM1") {
+        Some(format!("a CatBoost model: {USE_ONNX}, with `model.save_model(path, format='onnx')`"))
     } else if is_safetensors(head) {
-        format!("a safetensors file, which holds weights without a model: {USE_ONNX}")
-    } else if matches!(head.trim_ascii_start().first(), Some(b'{' | b'<'))
-        && head.iter().take(64).all(|byte| (9..127).contains(byte))
-    {
-        format!("a text file (JSON or XML): {USE_ONNX}")
+        Some(format!("a safetensors file, which holds weights without a model: {USE_ONNX}"))
+    } else if is_saved_model(head) {
+        Some(format!("a TensorFlow SavedModel: {USE_ONNX}, with `tf2onnx --saved-model`"))
+    } else if is_graph_def(head) {
+        Some(format!("a frozen TensorFlow graph: {USE_ONNX}, with `tf2onnx --graphdef`"))
     } else {
-        return None;
-    };
-    Some(format!("this is {known}"))
+        text(head)
+    }
 }
 
+/// Eight bytes of length, then a JSON object (safetensors' format).
 fn is_safetensors(head: &[u8]) -> bool {
     let length: Option<[u8; 8]> = head.get(..8).and_then(|bytes| bytes.try_into().ok());
-    length.is_some_and(|length| u64::from_le_bytes(length) < 100_000_000) && head.get(8..10) == Some(b"{\"")
+    let plausible = length.is_some_and(|length| (2..100_000_000).contains(&u64::from_le_bytes(length)));
+    plausible && head.get(8) == Some(&b'{')
+}
+
+/// `SavedModel` of TensorFlow: schema version 1, then a `MetaGraphDef` that starts with its `meta_info_def`. ONNX has the
+/// producer's name there, which does not start with a line feed.
+fn is_saved_model(head: &[u8]) -> bool {
+    head.starts_with(&[0x08, 0x01, 0x12]) && after_length(head, 3).first() == Some(&0x0a)
+}
+
+/// `GraphDef` of TensorFlow: a `NodeDef` with its name, then its operator.
+fn is_graph_def(head: &[u8]) -> bool {
+    let node = if head.first() == Some(&0x0a) { after_length(head, 1) } else { &[] };
+    let (Some(0x0a), Some(length)) = (node.first(), node.get(1)) else { return false };
+    let end = usize::from(*length).saturating_add(2);
+    *length < 0x80 && node.get(2..end).is_some_and(|name| name.is_ascii()) && node.get(end) == Some(&0x12)
+}
+
+/// What follows the protobuf length at `start`.
+fn after_length(head: &[u8], start: usize) -> &[u8] {
+    let length = head.iter().skip(start).take(10).position(|byte| byte & 0x80 == 0);
+    length.and_then(|last| head.get(start + last + 1..)).unwrap_or_default()
+}
+
+fn text(head: &[u8]) -> Option<String> {
+    if !head.iter().all(|byte| (0x20..0x7f).contains(byte) || matches!(byte, b'\t' | b'\n' | b'\r')) {
+        return None;
+    }
+    let has = |words: &[u8]| head.windows(words.len()).any(|window| window == words);
+    let what = if head.starts_with(b"tree\n") || has(b"\"tree_info\"") {
+        "a LightGBM model: export it with `onnxmltools.convert_lightgbm(model, zipmap=False)` and deploy that"
+    } else if has(b"\"learner\"") {
+        "an XGBoost model: export it with `onnxmltools.convert_xgboost(model)` and deploy that"
+    } else if has(b"<PMML") {
+        "a PMML model: export it to ONNX from the library that made it and deploy that"
+    } else if has(b"git-lfs.github.com/spec") {
+        "a Git LFS pointer, not the model itself: run `git lfs pull` and deploy the file that it fetches"
+    } else {
+        "a text file (JSON, XML or the like): export the model to ONNX and deploy that"
+    };
+    Some(what.to_owned())
 }

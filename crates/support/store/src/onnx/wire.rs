@@ -1,6 +1,6 @@
 //! The protobuf wire format over a file: varints, lengths, and seeking over what is not needed.
 
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, ErrorKind, Read, Seek};
 
 use super::{OnnxError, not_onnx};
 
@@ -36,13 +36,13 @@ impl<R: Read + Seek> Wire<R> {
         }
         let tag = self.varint(end)?;
         let number = u32::try_from(tag >> 3).ok().filter(|number| (1..=536_870_911).contains(number));
-        let number = number.ok_or_else(|| not_onnx("this is not an ONNX model: a field has an impossible number"))?;
+        let number = number.ok_or_else(|| not_onnx("a field has an impossible number"))?;
         let field = match tag & 7 {
             0 => Field::Varint(number, self.varint(end)?),
             1 => Field::Fixed(8),
             2 => Field::Bytes(number, self.varint(end)?),
             5 => Field::Fixed(4),
-            _ => return Err(not_onnx("this is not an ONNX model: a field has an impossible type")),
+            _ => return Err(not_onnx("a field has an impossible type")),
         };
         Ok(Some(field))
     }
@@ -50,9 +50,7 @@ impl<R: Read + Seek> Wire<R> {
     /// Where a value of `length` bytes ends, which must be within `outer`.
     pub(super) fn end(&self, length: u64, outer: u64) -> Result<u64, OnnxError> {
         let end = self.position.checked_add(length).filter(|end| *end <= outer);
-        end.ok_or_else(|| {
-            not_onnx("the ONNX file is cut off: a field is longer than what is left; was the download interrupted?")
-        })
+        end.ok_or_else(|| not_onnx("it is cut off: a field is longer than what is left"))
     }
 
     /// Passes over a field that is not needed.
@@ -69,22 +67,22 @@ impl<R: Read + Seek> Wire<R> {
     pub(super) fn text(&mut self, length: u64, outer: u64) -> Result<String, OnnxError> {
         let end = self.end(length, outer)?;
         if length > TEXT_BYTES_MAX {
-            return Err(not_onnx(format!("a name in the model has {length} bytes, more than {TEXT_BYTES_MAX}")));
+            return Err(not_onnx(format!("a name has {length} bytes, more than {TEXT_BYTES_MAX}")));
         }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-        self.source.read_exact(&mut bytes).map_err(|error| cut_off(&error))?;
+        self.source.read_exact(&mut bytes).map_err(cut_off)?;
         self.position = end;
-        String::from_utf8(bytes).map_err(|_| not_onnx("this is not an ONNX model: a name is not UTF-8"))
+        String::from_utf8(bytes).map_err(|_| not_onnx("a name is not UTF-8"))
     }
 
     fn varint(&mut self, end: u64) -> Result<u64, OnnxError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             if self.position >= end {
-                return Err(not_onnx("the ONNX file is cut off; was the download interrupted?"));
+                return Err(not_onnx("it is cut off"));
             }
             let mut byte = [0];
-            self.source.read_exact(&mut byte).map_err(|error| cut_off(&error))?;
+            self.source.read_exact(&mut byte).map_err(cut_off)?;
             self.position += 1;
             let [byte] = byte;
             value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or_default();
@@ -92,10 +90,10 @@ impl<R: Read + Seek> Wire<R> {
                 return Ok(value);
             }
         }
-        Err(not_onnx("this is not an ONNX model: a number is too long"))
+        Err(not_onnx("a number is too long"))
     }
 }
 
-fn cut_off(error: &std::io::Error) -> OnnxError {
-    not_onnx(format!("the ONNX file is cut off ({error}); was the download interrupted?"))
+fn cut_off(error: std::io::Error) -> OnnxError {
+    if error.kind() == ErrorKind::UnexpectedEof { not_onnx("it is cut off") } else { OnnxError::Io(error) }
 }
