@@ -35,6 +35,9 @@ pub(crate) struct Notes {
     pub(crate) classes: BTreeMap<String, Vec<String>>,
 }
 
+/// Changes of a character that make one word of another, up to which they are taken for the same.
+const NEAR_MAX: usize = 3;
+
 const NOTES_FIELDS: [&str; 5] = ["name", "description", "license", "source", "classes"];
 const GOLDEN_FIELDS: [&str; 5] = ["cases", "name", "request", "response", "tolerance"];
 
@@ -113,11 +116,12 @@ pub(crate) fn check_golden(json: &[u8]) -> Result<(), StoreError> {
 /// A parser's message, on one line, with the known field that is nearest to an unknown one.
 fn wrong(file: &str, message: &str, fields: &[&str]) -> StoreError {
     let first = message.lines().next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
     let short: String = first.chars().take(MESSAGE_LEN_MAX).collect();
     let unknown = message.split_once("unknown field").and_then(|(_, rest)| rest.split('`').nth(1));
     let near = unknown.and_then(|unknown| {
         let near = |known: &&&str| strsim::damerau_levenshtein(known, unknown);
-        fields.iter().min_by_key(near).filter(|known| near(known) <= 3)
+        fields.iter().min_by_key(near).filter(|known| near(known) <= NEAR_MAX)
     });
     let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
     refused(format!("`{file}`: {short}{hint}"))

@@ -43,7 +43,8 @@ fn code_carrier(sample: &Sample) -> Option<String> {
     if pickle::looks_like(head, sample.size) {
         return Some(format!(
             "a Python pickle (joblib and cloudpickle write it too), which runs code when it is loaded, so nobody loads it \
-             here: {USE_ONNX}; for scikit-learn, `skl2onnx.to_onnx(model, X[:1], options={{'zipmap': False}})`"
+             here: {USE_ONNX}, with {}",
+            pickled_by(head)
         ));
     }
     if head.starts_with(b"\x89HDF\r\n\x1a\n") {
@@ -58,6 +59,18 @@ fn code_carrier(sample: &Sample) -> Option<String> {
         return Some("a program, not a model: deploy an ONNX file".to_owned());
     }
     None
+}
+
+/// How to export what is in a pickle, by the modules that it names at its start.
+fn pickled_by(head: &[u8]) -> &'static str {
+    let names = |module: &[u8]| head.windows(module.len()).any(|window| window == module);
+    if names(b"torch") {
+        "`torch.onnx.export(model, example, path)`"
+    } else if names(b"xgboost") || names(b"lightgbm") {
+        "`onnxmltools.convert_xgboost` or `onnxmltools.convert_lightgbm(model, zipmap=False)`"
+    } else {
+        "`skl2onnx.to_onnx(model, X[:1], options={'zipmap': False})` for scikit-learn"
+    }
 }
 
 fn zipped(members: &Members) -> String {

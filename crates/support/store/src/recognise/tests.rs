@@ -42,6 +42,13 @@ fn pickles_of_every_protocol_are_known() {
 }
 
 #[test]
+fn the_way_out_of_a_pickle_is_that_of_its_library() {
+    assert!(what(b"\x80\x04\x8c\x05torch\x94.").contains("torch.onnx.export"));
+    assert!(what(b"\x80\x04\x8c\x08lightgbm\x94.").contains("convert_lightgbm"));
+    assert!(what(PICKLES[4]).contains("skl2onnx"));
+}
+
+#[test]
 fn a_long_pickle_is_known_by_its_start() {
     // What joblib writes without compression: arrays lie between the opcodes, so the rest cannot be walked.
     let raw = [PICKLES[4], &[0xff; 20_000]].concat();
