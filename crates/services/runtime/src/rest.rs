@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use inference::{InferError, InferRequest, OutputEncoding, binary, classification, json};
+use inference::{InferError, InferRequest, OutputEncoding, binary, classification, json, limits::NAME_BYTES_MAX};
 use tokio::time::Instant;
 
 use crate::registry::{Answer, Model, Registry, Timings};
@@ -157,6 +157,11 @@ pub(crate) fn find(
     version: Option<&str>,
     service: Option<&[u8]>,
 ) -> Result<Arc<Model>, InferError> {
+    if name.len().max(version.map_or(0, str::len)) > NAME_BYTES_MAX {
+        return Err(InferError::NotFound(format!(
+            "no model or version has a name of more than {NAME_BYTES_MAX} bytes"
+        )));
+    }
     if service.is_some_and(|service| service != name.as_bytes()) {
         return Err(InferError::NotFound(format!("there is no model `{name}` in the service of this request")));
     }

@@ -13,6 +13,9 @@ use crate::{
     rest::{self, Limits, REQUEST_ID_HEADER, SERVER_NAME, SERVER_VERSION, SERVICE_HEADER},
 };
 
+/// Of a model's name in logs: the longest that the runtime itself takes.
+const LOGGED_CHARS_MAX: usize = 128;
+
 /// The models over gRPC.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -130,7 +133,7 @@ impl GrpcInferenceService for Service {
         request: Request<proto::ModelInferRequest>,
     ) -> Result<Response<proto::ModelInferResponse>, Status> {
         let (metadata, _, message) = request.into_parts();
-        let name = message.model_name.clone();
+        let name: String = message.model_name.chars().take(LOGGED_CHARS_MAX).collect();
         self.infer(&metadata, message).await.map_err(|error| {
             let request_id = metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
             rest::log_refusal(&name, request_id, &error);

@@ -437,6 +437,14 @@ async fn a_message_with_too_many_parts_is_refused() {
 }
 
 #[tokio::test]
+async fn a_long_name_does_not_come_back() {
+    let long = ModelInferRequest { model_name: "x".repeat(1_000_000), ..simple() };
+    let status = infer(echo::echo(X), long).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(status.message().len() < 200);
+}
+
+#[tokio::test]
 async fn standard_health() {
     let mut client = HealthClient::new(routes(echo::echo(X), Limits::default()).unwrap());
     for service in ["", "inference.GRPCInferenceService", "echo"] {
