@@ -17,8 +17,10 @@ use crate::{
     registry::{Executed, Execution, Executor, Timings},
     size,
 };
+use pace::Pace;
 use queue::{Limits, Next, Queue, Waiting};
 
+mod pace;
 pub mod queue;
 #[cfg(test)]
 mod tests;
@@ -27,11 +29,11 @@ mod tests;
 pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    cost: Cost,
 }
 
 struct Shared {
     state: Mutex<State>,
+    pace: Pace,
     /// Signalled when a job came while a session was idle, a session came back while a job waits, or the pool closes.
     work: Condvar,
 }
@@ -57,8 +59,8 @@ impl Pool {
     pub fn new(sessions: Vec<Box<dyn Backend>>, cost: Cost, limits: Limits) -> io::Result<Self> {
         let count = sessions.len();
         let state = State { queue: Queue::new(limits), idle: sessions, closed: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() });
-        let mut pool = Self { shared, threads: Vec::with_capacity(count), cost };
+        let shared = Arc::new(Shared { state: Mutex::new(state), pace: Pace::new(cost), work: Condvar::new() });
+        let mut pool = Self { shared, threads: Vec::with_capacity(count) };
         for at in 0..count {
             let shared = Arc::clone(&pool.shared);
             let builder = std::thread::Builder::new().name(format!("infer-{at}"));
@@ -73,10 +75,12 @@ impl Pool {
             return Err(expired());
         }
         let bytes = size::bytes(&request);
-        if self.cost.inline(bytes)
+        if self.shared.pace.inline(bytes)
             && let Some(mut session) = self.shared.take_idle()
         {
-            let ran = run_caught(session.as_mut(), &request);
+            let running = self.shared.pace.begin_inline();
+            let ran = self.shared.run(session.as_mut(), &request, bytes);
+            drop(running);
             self.shared.give_back(session);
             return ran.map(|ran| executed(ran, Duration::ZERO));
         }
@@ -99,7 +103,8 @@ impl Executor for Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("threads", &self.threads.len()).field("cost", &self.cost).finish_non_exhaustive()
+        let cost = self.shared.pace.cost();
+        f.debug_struct("Pool").field("threads", &self.threads.len()).field("cost", &cost).finish_non_exhaustive()
     }
 }
 
@@ -115,6 +120,15 @@ impl Drop for Pool {
 }
 
 impl Shared {
+    /// Runs, and learns what runs cost.
+    fn run(&self, session: &mut dyn Backend, request: &InferRequest, bytes: usize) -> Result<Ran, InferError> {
+        let ran = run_caught(session, request);
+        if let Ok(ran) = &ran {
+            self.pace.learn(bytes, ran.input + ran.infer + ran.output);
+        }
+        ran
+    }
+
     /// A panic never happens while the lock is held, except in the allocator: what it guards stays usable.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -180,7 +194,7 @@ impl Shared {
 fn work(shared: &Shared) {
     while let Some((job, mut session)) = shared.next() {
         let queue = job.arrived.elapsed();
-        let ran = run_caught(session.as_mut(), &job.request);
+        let ran = shared.run(session.as_mut(), &job.request, size::bytes(&job.request));
         shared.give_back(session);
         // The client may have gone meanwhile.
         drop(job.answer.send(ran.map(|ran| executed(ran, queue))));

@@ -57,6 +57,8 @@ const DRAIN_GRACE: Duration = Duration::from_secs(30);
 /// [`Error`]; when the model does not load, `model failed to load: <reason>` has been written to standard error.
 pub fn run(args: Args) -> Result<Ended, Error> {
     library::silence()?;
+    // Otherwise it would be called `exe` after it started again. The name is for people alone.
+    let _named = rustix::thread::set_name(c"berth-runtime");
     daemon::telemetry::init();
     let config = Config::from_args(args)?;
     // Read before the sandbox closes /proc and /sys. The standard library reads the affinity mask and the quotas of
@@ -66,7 +68,9 @@ pub fn run(args: Args) -> Result<Ended, Error> {
     let environment = library::load(env::var_os(library::OVERRIDE).map(PathBuf::from))?;
     let sandbox = enter_sandbox(&config)?;
     let failed = |source| Error::Io { doing: "cannot start threads", source };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cpus).enable_all().build();
+    // Never one alone: small models run on these threads, and one that holds its thread up must not stop health and deadlines.
+    let workers = cpus.max(2);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let ended = runtime.map_err(failed)?.block_on(serve(config, socket, Loader { environment, cpus }, sandbox));
     if let Err(error @ Error::Model(_)) = &ended {
         // The last line of the log, for whoever looks there first. Nothing is left to do if it cannot be written.

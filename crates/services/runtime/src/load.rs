@@ -113,7 +113,8 @@ impl Loader {
         let reached = self.open(announced, &source)?;
         let (optimisation, trouble) = (reached.optimisation, reached.trouble);
         let Tried { mut backend, metadata, works } = reached.model;
-        let cost = measure(&mut backend, works.as_ref());
+        let typical = !source.golden.is_empty() || metadata.inputs.iter().all(size::is_known_but_batch);
+        let cost = measure(&mut backend, works.as_ref(), typical);
         let plan = placement::plan(cost, source.bytes, self.cpus);
         tracing::info!(
             model = %metadata.name, %optimisation, run_us = cost.run.as_micros(), sessions = plan.sessions,
@@ -191,10 +192,10 @@ fn warm_up(backend: &mut OrtBackend, metadata: &ModelMetadata, source: &Source) 
     Err(first_error.unwrap_or_else(|| "its inputs are too big to make up".to_owned()))
 }
 
-fn measure(backend: &mut OrtBackend, works: Option<&InferRequest>) -> Cost {
+fn measure(backend: &mut OrtBackend, works: Option<&InferRequest>, typical: bool) -> Cost {
     // Nothing is known of a model that no made-up input suits: it is served like a big one, in which nobody has to wait
     // for a thread that reads requests.
-    let unknown = Cost { run: placement::TINY_COST_MAX, bytes: 0 };
+    let unknown = Cost { run: placement::TINY_COST_MAX, bytes: 0, typical: false };
     let Some(request) = works else { return unknown };
     let begun = Instant::now();
     let mut fastest: Option<Duration> = None;
@@ -209,7 +210,7 @@ fn measure(backend: &mut OrtBackend, works: Option<&InferRequest>) -> Cost {
             break;
         }
     }
-    fastest.map_or(unknown, |run| Cost { run, bytes: size::bytes(request) })
+    fastest.map_or(unknown, |run| Cost { run, bytes: size::bytes(request), typical })
 }
 
 /// Runs every golden case, in turn on every session, so that each has run before it serves.

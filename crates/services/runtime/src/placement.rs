@@ -23,13 +23,22 @@ pub struct Plan {
     pub threads: usize,
 }
 
-/// What a run costs, measured after warm-up.
+/// An inline run that takes longer than this holds up a thread that reads requests: no other run joins it there.
+pub const STUCK_AFTER: Duration = Duration::from_millis(1);
+
+/// Weight of one run in the estimate of a model's cost is one in this: a run that the kernel interrupted is soon forgotten,
+/// a model whose cost lies in its values is soon found out.
+const LEARNING: u64 = 8;
+
+/// What a run costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Time of a run.
     pub run: Duration,
     /// Bytes of its inputs.
     pub bytes: usize,
+    /// Whether clients' inputs will be of that kind, but for the size of the batch.
+    pub typical: bool,
 }
 
 /// The plan to measure a model of `model_bytes` with, on `cpus`.
@@ -40,7 +49,9 @@ pub fn guess(model_bytes: u64, cpus: usize) -> Plan {
 
 /// The plan for a model whose run takes `cost`.
 pub fn plan(cost: Cost, model_bytes: u64, cpus: usize) -> Plan {
-    if cost.run >= TINY_COST_MAX {
+    // Made-up images of a few pixels say nothing of real ones.
+    let unknown = !cost.typical && model_bytes > TINY_BYTES_GUESS;
+    if cost.run >= TINY_COST_MAX || unknown {
         return Plan { sessions: 1, threads: cpus };
     }
     let sessions = if model_bytes <= COPIED_BYTES_MAX { cpus } else { 1 };
@@ -50,11 +61,34 @@ pub fn plan(cost: Cost, model_bytes: u64, cpus: usize) -> Plan {
 impl Cost {
     /// Whether a request with `bytes` of inputs should run where it was read. Cost is taken to grow with the inputs.
     pub fn inline(self, bytes: usize) -> bool {
-        let measured = u128::try_from(self.bytes.max(1)).unwrap_or(u128::MAX);
-        let asked = u128::try_from(bytes).unwrap_or(u128::MAX).max(measured);
-        let nanos = self.run.as_nanos().saturating_mul(asked).checked_div(measured).unwrap_or(u128::MAX);
-        nanos < INLINE_COST_MAX.as_nanos()
+        let measured = self.bytes.max(1);
+        let nanos = scale(self.run, bytes.max(measured), measured);
+        nanos < INLINE_COST_MAX
     }
+
+    /// The cost after one more run, which had `bytes` of inputs and took `took`.
+    pub fn learn(self, bytes: usize, took: Duration) -> Self {
+        let measured = self.bytes.max(1);
+        let observed = nanos(scale(took, measured, bytes.max(measured)));
+        let before = nanos(self.run);
+        // Rounded towards the observation, so that the estimate reaches it.
+        let after = if observed > before {
+            before.saturating_add((observed - before).div_ceil(LEARNING))
+        } else {
+            before - (before - observed).div_ceil(LEARNING)
+        };
+        Self { run: Duration::from_nanos(after), ..self }
+    }
+}
+
+fn scale(time: Duration, times: usize, over: usize) -> Duration {
+    let wide = |value: usize| u128::try_from(value).unwrap_or(u128::MAX);
+    let scaled = time.as_nanos().saturating_mul(wide(times)).checked_div(wide(over)).unwrap_or(u128::MAX);
+    Duration::from_nanos(u64::try_from(scaled).unwrap_or(u64::MAX))
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -62,7 +96,7 @@ mod tests {
     use super::*;
 
     fn cost(micros: u64, bytes: usize) -> Cost {
-        Cost { run: Duration::from_micros(micros), bytes }
+        Cost { run: Duration::from_micros(micros), bytes, typical: true }
     }
 
     #[test]
@@ -70,6 +104,9 @@ mod tests {
         assert_eq!(plan(cost(20, 16), 1000, 8), Plan { sessions: 8, threads: 1 });
         assert_eq!(plan(cost(1499, 16), COPIED_BYTES_MAX + 1, 8), Plan { sessions: 1, threads: 1 });
         assert_eq!(plan(cost(1500, 16), 1000, 8), Plan { sessions: 1, threads: 8 });
+        let made_up = Cost { typical: false, ..cost(20, 16) };
+        assert_eq!(plan(made_up, 100_000_000, 8), Plan { sessions: 1, threads: 8 });
+        assert_eq!(plan(made_up, 1000, 8), Plan { sessions: 8, threads: 1 });
         assert_eq!(guess(1000, 8).threads, 1);
         assert_eq!(guess(100_000_000, 8).threads, 8);
     }
@@ -81,5 +118,23 @@ mod tests {
         assert!(!cost(20, 16).inline(160));
         assert!(!cost(200, 16).inline(16));
         assert!(!cost(1, 0).inline(usize::MAX));
+    }
+
+    #[test]
+    fn the_cost_follows_what_runs_take() {
+        let slow = |cost: Cost| cost.learn(16, Duration::from_secs(1));
+        let fast = |cost: Cost| cost.learn(16, Duration::from_micros(20));
+        let once = slow(cost(20, 16));
+        assert!(!once.inline(16));
+        // One slow run is forgotten after some tens of fast ones.
+        let recovered = (0..80).fold(once, |cost, _| fast(cost));
+        assert!(recovered.inline(16));
+        let mut settled = cost(20, 16);
+        for _ in 0..200 {
+            settled = slow(settled);
+        }
+        assert_eq!(settled.run, Duration::from_secs(1));
+        // Ten times the inputs for ten times the time is what was expected.
+        assert_eq!(cost(20, 16).learn(160, Duration::from_micros(200)), cost(20, 16));
     }
 }

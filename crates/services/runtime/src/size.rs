@@ -1,6 +1,6 @@
 //! How big a request is, as counters, queues and placement measure it. Pure.
 
-use inference::{InferRequest, ModelMetadata, Tensor, TensorData};
+use inference::{InferRequest, ModelMetadata, Tensor, TensorData, TensorSpec};
 
 /// How many inferences a request counts for: the size of a variable first dimension, else one.
 pub fn batch(metadata: &ModelMetadata, request: &InferRequest) -> u64 {
@@ -23,10 +23,15 @@ pub fn tensor_bytes(tensor: &Tensor) -> usize {
     }
 }
 
+/// Whether the size of an input varies with the batch alone.
+pub fn is_known_but_batch(spec: &TensorSpec) -> bool {
+    spec.datatype.size().is_some() && spec.shape.iter().skip(1).all(|dim| *dim >= 0)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use inference::{Datatype, TensorSpec};
+    use inference::Datatype;
 
     use super::*;
 
@@ -46,6 +51,8 @@ mod tests {
         };
         assert_eq!(batch(&metadata(&[-1, 2]), &request), 3);
         assert_eq!(batch(&metadata(&[3, 2]), &request), 1);
+        assert!(is_known_but_batch(&metadata(&[-1, 2]).inputs[0]));
+        assert!(!is_known_but_batch(&metadata(&[-1, -1]).inputs[0]));
         assert_eq!(bytes(&request), 24 + 1 + 2 * size_of::<Bytes>());
     }
 }

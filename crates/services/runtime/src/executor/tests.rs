@@ -34,7 +34,7 @@ fn harness(run: Duration, limits: Limits) -> Harness {
     let (begun, begun_here) = sync_channel(16);
     let (go, go_there) = sync_channel(16);
     let session: Box<dyn Backend> = Box::new(Scripted { begun, go: go_there });
-    let cost = Cost { run, bytes: 4 };
+    let cost = Cost { run, bytes: 4, typical: true };
     Harness { pool: Arc::new(Pool::new(vec![session], cost, limits).unwrap()), begun: begun_here, go }
 }
 
