@@ -49,6 +49,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Traces are asked for in a way that is not there.
+    #[error(transparent)]
+    Tracing(#[from] daemon::telemetry::TracingError),
     /// The runtime of the process cannot be started.
     #[error("cannot start the process: {0}")]
     Start(#[source] io::Error),

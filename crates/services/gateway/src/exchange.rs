@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Response};
+use daemon::telemetry::Span;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::{
@@ -38,6 +39,7 @@ pub(crate) struct Exchange {
     revision: Arc<RevisionMetrics>,
     request_id: HeaderValue,
     broken: bool,
+    spans: [Span; 2],
     _shares: Shares,
 }
 
@@ -62,18 +64,20 @@ pub(crate) struct Begun {
     pub request_id: HeaderValue,
     /// What it holds.
     pub shares: Shares,
+    /// Its span and that of the try that was answered.
+    pub spans: [Span; 2],
 }
 
 impl Exchange {
     /// A request whose answer has begun.
     pub(crate) fn new<B>(begun: Begun, metrics: Arc<Metrics>, answer: &Response<B>) -> Self {
-        let Begun { protocol, started, deadline, revision, request_id, shares } = begun;
+        let Begun { protocol, started, deadline, revision, request_id, shares, spans } = begun;
         let code = match protocol {
             Protocol::Rest => answer.status().as_u16(),
             // Trailers bring it; without any the call has no outcome.
             Protocol::Grpc => grpc_status(answer.headers()).unwrap_or(GRPC_UNKNOWN),
         };
-        Self { protocol, started, deadline, code, metrics, revision, request_id, broken: false, _shares: shares }
+        Self { protocol, started, deadline, code, metrics, revision, request_id, broken: false, spans, _shares: shares }
     }
 
     /// When the answer must be over.
@@ -97,10 +101,29 @@ impl Exchange {
     }
 }
 
+impl Exchange {
+    fn tell(&self, span: &Span) {
+        match self.protocol {
+            Protocol::Rest => span.answered(StatusCode::from_u16(self.code).unwrap_or_default()),
+            Protocol::Grpc => {
+                span.set("rpc.grpc.status_code", i64::from(self.code));
+                // What gRPC's conventions call a server's error: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED and 13 to 15.
+                if matches!(self.code, 2 | 4 | 12 | 13 | 14 | 15) {
+                    span.fail("server error");
+                }
+            }
+        }
+        if self.broken {
+            span.fail("the answer broke off");
+        }
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         self.metrics.answered(&self.revision, self.protocol, self.code, took);
+        self.spans.iter().filter(|span| span.is_on()).for_each(|span| self.tell(span));
         tracing::debug!(
             request_id = ?self.request_id,
             protocol = self.protocol.as_str(),

@@ -6,6 +6,7 @@ use daemon::{
     OnExit, Supervisor,
     http::{Listener, ServerLimits},
     supervisor::Ended,
+    telemetry::Tracing,
 };
 use tokio::net::TcpListener;
 
@@ -41,6 +42,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs the gateway until a signal stops it.
 pub fn run(args: Args) -> Result<Ended, Error> {
+    daemon::telemetry::init();
     let config = Config::try_from(args)?;
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -50,15 +52,18 @@ pub fn run(args: Args) -> Result<Ended, Error> {
         .map_err(Error::Start)?;
     let ended = runtime.block_on(async {
         let supervisor = Supervisor::new();
-        start(&config, &supervisor).await?;
-        supervisor.run(GRACE).await.map_err(Error::Start)
+        let tracing = Tracing::from_env("berth-gateway")?;
+        start(&config, &supervisor, tracing.clone()).await?;
+        let ended = supervisor.run(GRACE).await.map_err(Error::Start);
+        tracing.shutdown().await;
+        ended
     });
     runtime.shutdown_background();
     ended
 }
 
 /// Binds, then starts every task under `supervisor`. Gives the address that is listened on.
-pub async fn start(config: &Config, supervisor: &Supervisor) -> Result<SocketAddr, Error> {
+pub async fn start(config: &Config, supervisor: &Supervisor, tracing: Tracing) -> Result<SocketAddr, Error> {
     let certificate = config.tls.clone().map(tls::Certificate::load).transpose()?;
     let (listener, address) = bind(config, certificate.as_ref()).await?;
     let socket = config.data_dir.join("run/gateway.sock");
@@ -73,6 +78,7 @@ pub async fn start(config: &Config, supervisor: &Supervisor) -> Result<SocketAdd
         tables: Arc::default(),
         metrics: Arc::default(),
         supervisor: supervisor.clone(),
+        tracing,
         own,
         in_flight: limit::Counter::default(),
         held_bytes: limit::Counter::default(),

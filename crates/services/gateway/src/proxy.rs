@@ -2,9 +2,10 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use daemon::telemetry::Span;
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::Authority, uri::Scheme,
 };
@@ -51,6 +52,8 @@ pub(crate) struct Call {
     pub request_id: HeaderValue,
     /// What it holds of the limits.
     pub shares: Shares,
+    /// Its span; each try has one below.
+    pub span: Span,
     /// When a replica was first missed.
     pub waiting_since: Option<Instant>,
 }
@@ -71,10 +74,11 @@ impl Gateway {
     /// Gets an answer from a replica, within the deadline.
     pub(crate) async fn forward(&self, mut call: Call) -> Result<Response<DownBody>, Refusal> {
         let at = call.deadline;
-        match timeout_at(at, self.try_replicas(&mut call)).await {
+        let answered = match timeout_at(at, self.try_replicas(&mut call)).await {
             Ok(answered) => answered,
             Err(_) => Err(Refusal::new(Kind::Deadline, "the request took longer than its time-out")),
-        }
+        };
+        answered.inspect_err(|refusal| call.span.fail(refusal.kind.reason()))
     }
 
     async fn try_replicas(&self, call: &mut Call) -> Result<Response<DownBody>, Refusal> {
@@ -83,10 +87,13 @@ impl Gateway {
         loop {
             let found = self.find(call, avoid.as_ref()).await?;
             let replayable = call.payload.replayable();
-            let Failed { failure, refusal } = match self.attempt(call, &found).await {
+            let span = attempt_span(call, &found);
+            let Failed { failure, refusal } = match self.attempt(call, &found, &span).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
+            span.fail(refusal.kind.reason());
+            drop(span);
             if failure == Failure::Closed {
                 sends += 1;
             }
@@ -134,7 +141,7 @@ impl Gateway {
         }
     }
 
-    async fn attempt(&self, call: &mut Call, found: &Found) -> Result<Response<DownBody>, Failed> {
+    async fn attempt(&self, call: &mut Call, found: &Found, span: &Span) -> Result<Response<DownBody>, Failed> {
         let upstream = &found.upstream;
         let busy = upstream.occupy();
         match call.protocol {
@@ -142,18 +149,18 @@ impl Gateway {
                 // A body that can be sent only once is not risked on a connection that may just be closing.
                 let mut lease =
                     upstream.lease(!call.payload.replayable()).await.map_err(|error| failed(&error, call))?;
-                let (request, over) = call.request();
+                let (request, over) = call.request(span);
                 let answered = lease.send(request).await;
                 let answer = self.head(call, answered, over.as_deref())?;
-                let exchange = self.exchange(call, found, busy, &answer);
+                let exchange = self.exchange(call, found, (busy, span), &answer);
                 Ok(answer.map(|body| DownBody::driven(body, lease, exchange)))
             }
             Protocol::Grpc => {
                 let mut sender = upstream.shared(&self.supervisor).await.map_err(|error| failed(&error, call))?;
-                let (request, over) = call.request();
+                let (request, over) = call.request(span);
                 let answered = sender.send_request(request).await.map_err(SendError::Closed);
                 let answer = self.head(call, answered, over.as_deref())?;
-                let exchange = self.exchange(call, found, busy, &answer);
+                let exchange = self.exchange(call, found, (busy, span), &answer);
                 Ok(answer.map(|body| DownBody::shared(body, exchange)))
             }
         }
@@ -183,10 +190,11 @@ impl Gateway {
         &self,
         call: &mut Call,
         found: &Found,
-        busy: Option<crate::limit::Share>,
+        (busy, span): (Option<crate::limit::Share>, &Span),
         answer: &Response<Incoming>,
     ) -> Box<Exchange> {
         let shares = Shares { replica: busy, ..std::mem::take(&mut call.shares) };
+        span.server_timing(answer.headers(), SystemTime::now());
         let begun = Begun {
             protocol: call.protocol,
             started: call.started,
@@ -194,9 +202,18 @@ impl Gateway {
             revision: Arc::clone(&found.metrics),
             request_id: call.request_id.clone(),
             shares,
+            spans: [std::mem::take(&mut call.span), span.clone()],
         };
         Box::new(Exchange::new(begun, Arc::clone(&self.metrics), answer))
     }
+}
+
+fn attempt_span(call: &Call, found: &Found) -> Span {
+    let span = call.span.client_span("attempt");
+    if span.is_on() {
+        span.set("berth.replica", found.upstream.endpoint().replica.0.clone());
+    }
+    span
 }
 
 fn pick(call: &Call, avoid: Option<&Arc<Upstream>>) -> Option<Found> {
@@ -236,14 +253,15 @@ fn failed(error: &SendError, call: &Call) -> Failed {
 }
 
 impl Call {
-    /// The request for a replica, with the time that is left.
-    fn request(&mut self) -> (Request<crate::body::UpBody>, Option<Arc<std::sync::atomic::AtomicBool>>) {
+    /// The request for a replica, with the time that is left, below `span`.
+    fn request(&mut self, span: &Span) -> (Request<crate::body::UpBody>, Option<Arc<std::sync::atomic::AtomicBool>>) {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let (body, over) = self.payload.take_send();
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = self.head.uri.clone();
         *request.headers_mut() = self.head.headers.clone();
+        span.inject(request.headers_mut());
         // While hardly any time is gone the service's own limit says it, without writing a number anew.
         let fresh = self.service.timeout.saturating_sub(left) * 100 <= self.service.timeout;
         let (rest, grpc) = &self.service.timeout_headers;

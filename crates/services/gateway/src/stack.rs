@@ -10,7 +10,10 @@ use std::{
 };
 
 use access::Authorizer;
-use daemon::Supervisor;
+use daemon::{
+    Supervisor,
+    telemetry::{Span, Tracing},
+};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
@@ -60,6 +63,8 @@ pub(crate) struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Tasks, and word of the stop.
     pub supervisor: Supervisor,
+    /// Traces, when there is a collector.
+    pub tracing: Tracing,
     /// Health and reflection.
     pub own: own::Services,
     /// Requests in flight.
@@ -197,8 +202,9 @@ impl Gateway {
         self.check_declared(body.as_ref())?;
         let shares = Shares { gateway: Some(self.admit()?), service: Some(admit_to(&service)?), replica: None };
         let payload = self.read(Protocol::Rest, body, deadline).await?;
+        let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Rest, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, revision, deadline, shares })).await
+        self.forward(call(asked, head, payload, Target { service, revision, deadline, shares, span })).await
     }
 
     async fn grpc(
@@ -260,8 +266,25 @@ impl Gateway {
         }
         let deadline = asked.started + asked_for.map_or(service.timeout, |time| time.min(service.timeout));
         let shares = Shares { gateway: Some(gateway), service: Some(admit_to(&service)?), replica: None };
+        let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Grpc, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, revision, deadline, shares })).await
+        self.forward(call(asked, head, payload, Target { service, revision, deadline, shares, span })).await
+    }
+
+    /// The span of a request that was let in. One that was refused has none: strangers do not fill the collector.
+    fn span(&self, asked: &Asked, head: &Parts, service: &Service) -> Span {
+        if !self.tracing.is_on() {
+            return Span::default();
+        }
+        let path = head.uri.path();
+        let name = if path.ends_with("/infer") || path.ends_with("/ModelInfer") { "infer" } else { "metadata" };
+        let span = self.tracing.server_span(name, &head.headers, asked.started.elapsed());
+        span.set("berth.service", service.name.clone());
+        span.set("berth.protocol", asked.protocol.as_str());
+        if let Ok(request_id) = asked.identity.request.to_str() {
+            span.set("berth.request_id", request_id.to_owned());
+        }
+        span
     }
 
     /// Refuses by its declared length a body that is too large, before any of it is read.
@@ -319,10 +342,11 @@ struct Target {
     revision: Option<Revision>,
     deadline: Instant,
     shares: Shares,
+    span: Span,
 }
 
 fn call(asked: &Asked, head: Parts, payload: Payload, target: Target) -> Call {
-    let Target { service, revision, deadline, shares } = target;
+    let Target { service, revision, deadline, shares, span } = target;
     Call {
         protocol: asked.protocol,
         service,
@@ -333,6 +357,7 @@ fn call(asked: &Asked, head: Parts, payload: Payload, target: Target) -> Call {
         payload,
         request_id: asked.identity.request.clone(),
         shares,
+        span,
         waiting_since: None,
     }
 }

@@ -9,3 +9,4 @@ mod limits;
 mod retries;
 mod smuggling;
 mod support;
+mod traces;

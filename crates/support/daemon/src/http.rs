@@ -37,6 +37,9 @@ pub struct ServerLimits {
     pub header_timeout: Duration,
     /// Streams of one HTTP/2 connection at a time.
     pub streams_max: u32,
+    /// On a Unix socket, whether only this process's own user and root are answered. The kernel says who connects
+    /// (`SO_PEERCRED`); the socket's mode says the same, unless somebody has changed it.
+    pub same_user_only: bool,
 }
 
 impl Default for ServerLimits {
@@ -46,6 +49,7 @@ impl Default for ServerLimits {
             header_bytes_max: 32 * 1024,
             header_timeout: Duration::from_secs(10),
             streams_max: 1024,
+            same_user_only: false,
         }
     }
 }
@@ -173,6 +177,10 @@ where
                 continue;
             }
         };
+        if limits.same_user_only && !connection.is_of_same_user() {
+            tracing::warn!("refused a connection of another user");
+            continue;
+        }
         let (service, stop) = (service.clone(), stop.clone());
         supervisor.spawn_connection(async move {
             let _permit = permit;
@@ -206,6 +214,12 @@ async fn accept(listener: &Listener) -> io::Result<Connection> {
 }
 
 impl Connection {
+    fn is_of_same_user(&self) -> bool {
+        let Self::Unix(stream) = self else { return true };
+        let me = rustix::process::geteuid().as_raw();
+        stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0)
+    }
+
     async fn serve<S, B>(self, service: S, limits: ServerLimits, stop: CancellationToken) -> Result<(), BoxError>
     where
         S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,

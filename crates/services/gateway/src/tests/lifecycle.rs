@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use daemon::Supervisor;
+use daemon::{Supervisor, telemetry::Tracing};
 use http::{Method, Request};
 use hyper::client::conn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,7 +21,7 @@ async fn a_gateway_without_a_controller_serves_its_last_configuration() {
     world.supervisor.stop();
     // Another process on the same data directory; nobody answers at the control socket now.
     let supervisor = Supervisor::new();
-    let address = crate::start(&config(world.dir.path().to_owned()), &supervisor).await.unwrap();
+    let address = crate::start(&config(world.dir.path().to_owned()), &supervisor, Tracing::off()).await.unwrap();
     let mut client = Client::h1(address, &supervisor).await;
     assert_eq!(client.send(world.infer("{}")).await.text(), "a");
     let request = world.request(Method::GET, "/v2/models/ham/ready").body(full("")).unwrap();
@@ -65,7 +65,7 @@ async fn a_gateway_that_has_no_configuration_is_live_and_not_ready() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("run")).unwrap();
     let supervisor = Supervisor::new();
-    let address = crate::start(&config(dir.path().to_owned()), &supervisor).await.unwrap();
+    let address = crate::start(&config(dir.path().to_owned()), &supervisor, Tracing::off()).await.unwrap();
     let mut client = Client::h1(address, &supervisor).await;
     for (path, wanted) in [("/livez", 200), ("/readyz", 503), ("/v2", 401)] {
         let request = Request::get(path).header("host", "g").body(full("")).unwrap();

@@ -14,7 +14,7 @@ use std::{
 
 use access::NewKey;
 use bytes::Bytes;
-use daemon::Supervisor;
+use daemon::{Supervisor, telemetry::Tracing};
 use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
@@ -109,7 +109,15 @@ impl World {
         Self::start_with(snapshot, |_| {}).await
     }
 
-    pub(super) async fn start_with(mut snapshot: GatewaySnapshot, change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) async fn start_with(snapshot: GatewaySnapshot, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_traced(snapshot, change, Tracing::off()).await
+    }
+
+    pub(super) async fn start_traced(
+        mut snapshot: GatewaySnapshot,
+        change: impl FnOnce(&mut Config),
+        tracing: Tracing,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("run")).unwrap();
         let key = access::generate().unwrap();
@@ -122,7 +130,7 @@ impl World {
         controller(&supervisor, socket, Arc::clone(&published), Arc::clone(&acknowledged));
         let mut config = config(dir.path().to_owned());
         change(&mut config);
-        let address = crate::start(&config, &supervisor).await.unwrap();
+        let address = crate::start(&config, &supervisor, tracing).await.unwrap();
         let world = Self { dir, supervisor, key, published, acknowledged, address };
         world.wait_for(wanted).await;
         world

@@ -90,7 +90,12 @@ impl Tracing {
         }
     }
 
-    fn to(endpoint: &str, service: &'static str) -> Result<Self, TracingError> {
+    /// Sends to the collector at `endpoint`, such as `http://127.0.0.1:4317`; otherwise as [`Tracing::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// [`TracingError::Exporter`] when `endpoint` is no address.
+    pub fn to(endpoint: &str, service: &'static str) -> Result<Self, TracingError> {
         let exporter =
             SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().map_err(TracingError::Exporter)?;
         let named = env::var_os("OTEL_SERVICE_NAME").is_some_and(|name| !name.is_empty());
@@ -108,14 +113,15 @@ impl Tracing {
         self.0.is_some()
     }
 
-    /// Opens the span of a request, below the span that `headers` names by W3C trace context.
+    /// Opens the span of a request that began `ago`, below the span that `headers` names by W3C trace context.
     ///
-    /// `name` has few values (`POST /v2/models/{model}/infer`), never what a client chose.
-    pub fn server_span(&self, name: impl Into<Cow<'static, str>>, headers: &HeaderMap) -> Span {
+    /// `name` has few values (`infer`), never what a client chose.
+    pub fn server_span(&self, name: impl Into<Cow<'static, str>>, headers: &HeaderMap, ago: Duration) -> Span {
         let Some(sender) = &self.0 else { return Span(None) };
         let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
         let open = Open { tracer: sender.tracer.clone(), context: parent };
-        Span(Some(open.below(SpanBuilder::from_name(name).with_kind(SpanKind::Server))))
+        let began = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
+        Span(Some(open.below(SpanBuilder::from_name(name).with_kind(SpanKind::Server).with_start_time(began))))
     }
 
     /// Sends what waits, for at most a few seconds. Later spans go nowhere.

@@ -61,8 +61,11 @@ async fn spans_of_a_request_arrive_with_their_parents() {
     let (endpoint, mut received) = collector(&supervisor);
     let tracing = Tracing::to(&endpoint, "berth-gateway").unwrap();
 
-    let request = tracing
-        .server_span("POST /v2/models/{model}/infer", &headers(&[("traceparent", PARENT), ("tracestate", "a=b")]));
+    let request = tracing.server_span(
+        "infer",
+        &headers(&[("traceparent", PARENT), ("tracestate", "a=b")]),
+        Duration::from_secs(1),
+    );
     request.set("berth.service", "spam");
     let attempt = request.client_span("attempt");
     let mut onward = headers(&[("traceparent", PARENT)]);
@@ -81,9 +84,10 @@ async fn spans_of_a_request_arrive_with_their_parents() {
     let name = service.value.clone().unwrap().value.unwrap();
     assert!(matches!(name, any_value::Value::StringValue(name) if name == "berth-gateway"));
 
-    let request = by_name(&sent, "POST /v2/models/{model}/infer");
+    let request = by_name(&sent, "infer");
     let (attempt, queue, compute) = (by_name(&sent, "attempt"), by_name(&sent, "queue"), by_name(&sent, "compute"));
     assert_eq!(hex_of(&request.parent_span_id), "b7ad6b7169203331");
+    assert!(request.end_time_unix_nano - request.start_time_unix_nano >= 1_000_000_000, "it began a second ago");
     assert_eq!((request.kind(), attempt.kind()), (span::SpanKind::Server, span::SpanKind::Client));
     assert_eq!(attempt.parent_span_id, request.span_id);
     assert_eq!((&queue.parent_span_id, &compute.parent_span_id), (&attempt.span_id, &attempt.span_id));
@@ -105,7 +109,7 @@ async fn a_request_without_context_begins_a_trace() {
     let (endpoint, mut received) = collector(&supervisor);
     let tracing = Tracing::to(&endpoint, "berth-gateway").unwrap();
     for wrong in ["", "00-zz-b7ad6b7169203331-01", "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
-        drop(tracing.server_span("GET /v2", &headers(&[("traceparent", wrong)])));
+        drop(tracing.server_span("GET /v2", &headers(&[("traceparent", wrong)]), Duration::ZERO));
     }
     tracing.shutdown().await;
     let sent = received.recv().await.unwrap();
@@ -121,7 +125,7 @@ async fn a_request_that_its_caller_does_not_trace_is_not_sent() {
     let (endpoint, mut received) = collector(&supervisor);
     let tracing = Tracing::to(&endpoint, "berth-gateway").unwrap();
     let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
-    let span = tracing.server_span("GET /v2", &headers(&[("traceparent", unsampled)]));
+    let span = tracing.server_span("GET /v2", &headers(&[("traceparent", unsampled)]), Duration::ZERO);
     assert!(!span.is_on());
     let mut onward = HeaderMap::new();
     span.inject(&mut onward);
@@ -135,7 +139,7 @@ async fn a_request_that_its_caller_does_not_trace_is_not_sent() {
 #[tokio::test]
 async fn without_a_collector_nothing_is_made_and_headers_pass() {
     let tracing = Tracing::off();
-    let span = tracing.server_span("GET /v2", &headers(&[("traceparent", PARENT)]));
+    let span = tracing.server_span("GET /v2", &headers(&[("traceparent", PARENT)]), Duration::ZERO);
     let attempt = span.client_span("attempt");
     let mut onward = headers(&[("traceparent", PARENT)]);
     attempt.inject(&mut onward);
