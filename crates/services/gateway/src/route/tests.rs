@@ -1,0 +1,97 @@
+//! Every path and method, those that are served and those that are not.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn model(service: &'static str, version: Option<&'static str>, action: Action) -> Route<'static> {
+    Route::Model(ModelRoute { service, version, action, ready: false })
+}
+
+#[test]
+fn every_documented_path_has_its_route() {
+    let table = [
+        (Method::GET, "/livez", Ok(Route::Livez)),
+        (Method::GET, "/readyz", Ok(Route::Readyz)),
+        (Method::GET, "/metrics", Ok(Route::Metrics)),
+        (Method::GET, "/v2", Ok(Route::ServerMetadata)),
+        (Method::GET, "/v2/", Ok(Route::ServerMetadata)),
+        (Method::HEAD, "/v2/health/live", Ok(Route::ServerLive)),
+        (Method::GET, "/v2/health/ready", Ok(Route::ServerReady)),
+        (Method::GET, "/v2/models/a", Ok(model("a", None, Action::Metadata))),
+        (Method::GET, "/v2/models/a/versions/2", Ok(model("a", Some("2"), Action::Metadata))),
+        (Method::GET, "/v2/models/a/stats", Ok(model("a", None, Action::Metadata))),
+        (Method::POST, "/v2/models/a/infer", Ok(model("a", None, Action::Infer))),
+        (Method::POST, "/v2/models/a/versions/2/infer", Ok(model("a", Some("2"), Action::Infer))),
+        (
+            Method::GET,
+            "/v2/models/a/versions/2/ready",
+            Ok(Route::Model(ModelRoute { service: "a", version: Some("2"), action: Action::Metadata, ready: true })),
+        ),
+        (Method::GET, "/v2/models/a/infer", Err(NoRoute::Method("POST"))),
+        (Method::POST, "/v2/models/a", Err(NoRoute::Method("GET, HEAD"))),
+        (Method::POST, "/metrics", Err(NoRoute::Method("GET, HEAD"))),
+    ];
+    for (method, path, wanted) in table {
+        assert_eq!(rest(&method, path), wanted, "{method} {path}");
+    }
+}
+
+#[test]
+fn nothing_else_has_one() {
+    for path in [
+        "/",
+        "",
+        "/v1/models",
+        "/v2/models",
+        "/v2/models/",
+        "/v2/models//infer",
+        "/v2/models/a/",
+        "/v2/models/a/../b/infer",
+        "/v2/models/./infer",
+        "/v2/models/a%2fb/infer",
+        "/v2/models/%61/infer",
+        "/v2/models/a/versions",
+        "/v2/models/a/versions/",
+        "/v2/models/a/versions//infer",
+        "/v2/models/a/generate",
+        "/v2/repository/index",
+        "/V2/models/a/infer",
+        "/livez/",
+        "//livez",
+        "/v2/models/a;x/infer",
+        "/v2/models/a\\b/infer",
+    ] {
+        assert_eq!(rest(&Method::POST, path), Err(NoRoute::Path), "{path}");
+    }
+}
+
+#[test]
+fn grpc_methods() {
+    assert_eq!(grpc("/inference.GRPCInferenceService/ModelInfer"), Some(GrpcMethod::ModelInfer));
+    assert_eq!(grpc("/grpc.health.v1.Health/Check"), Some(GrpcMethod::Health));
+    assert_eq!(grpc("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"), Some(GrpcMethod::Reflection));
+    for path in [
+        "/inference.GRPCInferenceService/modelinfer",
+        "/inference.GRPCInferenceService/ModelStreamInfer",
+        "/inference.GRPCInferenceService/ModelInfer/",
+        "inference.GRPCInferenceService/ModelInfer",
+        "/",
+        "",
+    ] {
+        assert_eq!(grpc(path), None, "{path}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn routes_repeat_what_the_path_says(path in "/v2/models/[a-z./%A-Z0-9-]{0,30}", post in any::<bool>()) {
+        let method = if post { Method::POST } else { Method::GET };
+        if let Ok(Route::Model(found)) = rest(&method, &path) {
+            prop_assert!(!found.service.is_empty() && !found.service.contains(['/', '%']));
+            prop_assert!(found.service.bytes().any(|byte| byte != b'.'));
+            prop_assert!(path.contains(found.service));
+            prop_assert_eq!(found.action == Action::Infer, post);
+        }
+    }
+}
