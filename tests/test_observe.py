@@ -8,7 +8,7 @@ import grpc
 import pytest
 import requests
 
-from harness import cases, procs
+from harness import cache, cases, procs
 from harness.platform import Platform
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -82,6 +82,6 @@ def test_metrics(platform: Platform) -> None:
     assert value['berth_gateway_requests_total{service="simple",revision="1",protocol="rest",code="200"}'] == 3
     success = [found for name, found in value.items() if name.startswith("nv_inference_request_success{") and 'replica="' in name]
     assert success == [3]
-    documented = (cases.cache.ROOT / "docs" / "reference" / "metrics.md").read_text()
+    documented = (cache.ROOT / "docs" / "reference" / "metrics.md").read_text()
     names = {re.sub("_(bucket|sum|count)$", "", name.partition("{")[0]) for name in value}
     assert not {name for name in names if f"`{name}`" not in documented}
