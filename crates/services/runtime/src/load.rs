@@ -124,7 +124,7 @@ impl Loader {
         let golden = verify(&mut sessions, &metadata, &source)?;
         let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden];
         let sessions = sessions.into_iter().map(|session| Box::new(session) as Box<dyn Backend>).collect();
-        let pool = Pool::new(sessions, cost, Limits::default()).map_err(LoadError::Thread)?;
+        let pool = Pool::new(sessions, cost.unproven(), Limits::default()).map_err(LoadError::Thread)?;
         Ok(Loaded {
             metadata,
             classes: source.classes,

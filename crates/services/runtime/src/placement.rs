@@ -26,6 +26,10 @@ pub struct Plan {
 /// An inline run that takes longer than this holds up a thread that reads requests: no other run joins it there.
 pub const STUCK_AFTER: Duration = Duration::from_millis(1);
 
+/// What a run is taken to cost until requests have shown better: made-up inputs may be cheap where real ones are not. Some ten
+/// requests show it.
+pub const UNPROVEN_COST: Duration = Duration::from_millis(1);
+
 /// Weight of one run in the estimate of a model's cost is one in this: a run that the kernel interrupted is soon forgotten,
 /// a model whose cost lies in its values is soon found out.
 const LEARNING: u64 = 8;
@@ -64,6 +68,11 @@ impl Cost {
         let measured = self.bytes.max(1);
         let nanos = scale(self.run, bytes.max(measured), measured);
         nanos < INLINE_COST_MAX
+    }
+
+    /// The cost to begin to serve with.
+    pub fn unproven(self) -> Self {
+        Self { run: self.run.max(UNPROVEN_COST), ..self }
     }
 
     /// The cost after one more run, which had `bytes` of inputs and took `took`.
@@ -129,6 +138,8 @@ mod tests {
         // One slow run is forgotten after some tens of fast ones.
         let recovered = (0..80).fold(once, |cost, _| fast(cost));
         assert!(recovered.inline(16));
+        let proven = (0..16).fold(cost(20, 16).unproven(), |cost, _| fast(cost));
+        assert!(!cost(20, 16).unproven().inline(16) && proven.inline(16));
         let mut settled = cost(20, 16);
         for _ in 0..200 {
             settled = slow(settled);
