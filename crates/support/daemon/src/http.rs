@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,11 +11,11 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
 };
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -26,6 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{BoxError, Supervisor};
 
+use self::opening::Version;
+
+mod opening;
+
+/// A silent HTTP/2 connection is pinged this often, and closed when no answer comes in the time after it.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Bounds on what a client may make a server hold.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
@@ -33,7 +41,8 @@ pub struct ServerLimits {
     pub connections_max: usize,
     /// Bytes of a request's headers, HTTP/1.1 and HTTP/2.
     pub header_bytes_max: u32,
-    /// Time for the headers of a request to arrive, and for a TLS handshake: what a slow-loris client gets.
+    /// Time for the first bytes, for the headers of a request, and for a TLS handshake: what a slow-loris client gets. An
+    /// HTTP/1.1 connection without a request is closed after it, too.
     pub header_timeout: Duration,
     /// Streams of one HTTP/2 connection at a time.
     pub streams_max: u32,
@@ -47,7 +56,8 @@ impl Default for ServerLimits {
         Self {
             connections_max: 16_384,
             header_bytes_max: 32 * 1024,
-            header_timeout: Duration::from_secs(10),
+            // Long enough that the pools of usual clients mostly let go first, short enough that silent ones cost little.
+            header_timeout: Duration::from_secs(30),
             streams_max: 1024,
             same_user_only: false,
         }
@@ -75,13 +85,29 @@ impl std::fmt::Debug for TlsConfig {
     }
 }
 
-/// The file of a Unix socket, removed on drop.
+/// The file of a Unix socket, removed on drop unless another process has put its own there.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), id: Self::id(path)? })
+    }
+
+    fn id(path: &Path) -> io::Result<(u64, u64)> {
+        let meta = std::fs::symlink_metadata(path)?;
+        Ok((meta.dev(), meta.ino()))
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
+        if Self::id(&self.path).is_ok_and(|id| id == self.id) {
+            drop(std::fs::remove_file(&self.path));
+        }
     }
 }
 
@@ -170,8 +196,10 @@ where
         };
         let connection = match accepted {
             Ok(connection) => connection,
+            // A client that has gone already is no reason to keep the next one waiting.
+            Err(error) if !is_exhausted(&error) => continue,
             Err(error) => {
-                // Out of file descriptors or a client that has gone already: the next accept may work.
+                // Out of file descriptors or memory: the next accept may work.
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -201,16 +229,22 @@ async fn accept(listener: &Listener) -> io::Result<Connection> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            Ok(Connection::Tcp(stream))
+            Ok(Connection::Tcp(without_delay(stream)))
         }
         Listener::Tls(listener, config) => {
             let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            Ok(Connection::Tls(stream, config.clone()))
+            Ok(Connection::Tls(without_delay(stream), config.clone()))
         }
         Listener::Unix(listener, _) => Ok(Connection::Unix(listener.accept().await?.0)),
     }
+}
+
+/// Small answers leave at once. A connection that refuses the option is over and says so when it is read.
+fn without_delay(stream: tokio::net::TcpStream) -> tokio::net::TcpStream {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was over before it was served");
+    }
+    stream
 }
 
 impl Connection {
@@ -255,26 +289,84 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    let header_bytes = usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX);
-    builder
-        .http1()
+    let opening = tokio::time::timeout(limits.header_timeout, opening::open(stream));
+    let opened = tokio::select! {
+        opened = opening => opened??,
+        () = stop.cancelled() => return Ok(()),
+    };
+    match opened {
+        Some((Version::One, stream)) => serve_one(stream, service, limits, stop).await,
+        Some((Version::Two, stream)) => serve_two(stream, service, limits, stop).await,
+        None => Ok(()),
+    }
+}
+
+async fn serve_one<T, S, B>(
+    stream: T,
+    service: S,
+    limits: ServerLimits,
+    stop: CancellationToken,
+) -> Result<(), BoxError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // It runs from the end of the request before: it also closes connections that are idle.
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(header_bytes.max(8 * 1024))
-        .http2()
+        .max_header_size(usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX))
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => Ok(ended?),
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            Ok(connection.await?)
+        }
+    }
+}
+
+async fn serve_two<T, S, B>(
+    stream: T,
+    service: S,
+    limits: ServerLimits,
+    stop: CancellationToken,
+) -> Result<(), BoxError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(limits.header_bytes_max)
         .adaptive_window(true)
-        .keep_alive_interval(Some(Duration::from_secs(20)));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+        .keep_alive_interval(Some(PING_EVERY))
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = connection.as_mut() => Ok(ended?),
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            Ok(connection.await?)
         }
     }
+}
+
+/// Whether `accept` failed for want of something that only time brings back, not because of one client.
+fn is_exhausted(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }

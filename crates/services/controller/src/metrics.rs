@@ -1,0 +1,98 @@
+//! What the controller counts.
+
+use std::sync::atomic::AtomicU64;
+
+use planner::{Input, Phase};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Labels of the replicas gauge.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReplicaLabels {
+    service: String,
+    phase: String,
+}
+
+/// Labels of the exits counter.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServiceLabels {
+    service: String,
+}
+
+/// Every metric of the controller.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    passes: Counter,
+    failures: Counter,
+    services: Gauge<u64, AtomicU64>,
+    generation: Gauge<u64, AtomicU64>,
+    acknowledged: Gauge<u64, AtomicU64>,
+    replicas: Family<ReplicaLabels, Gauge<u64, AtomicU64>>,
+    restarts: Family<ServiceLabels, Gauge<u64, AtomicU64>>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("berth_controller");
+        let metrics = Self {
+            passes: Counter::default(),
+            failures: Counter::default(),
+            services: Gauge::default(),
+            generation: Gauge::default(),
+            acknowledged: Gauge::default(),
+            replicas: Family::default(),
+            restarts: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register("passes", "Passes of the reconcile loop", metrics.passes.clone());
+        registry.register("pass_failures", "Passes that failed", metrics.failures.clone());
+        registry.register("services", "Services, those being deleted included", metrics.services.clone());
+        registry.register("snapshot_generation", "Generation of the newest snapshot", metrics.generation.clone());
+        registry.register("snapshot_acknowledged", "Generation that the gateway serves", metrics.acknowledged.clone());
+        registry.register("replicas", "Replicas by service and phase", metrics.replicas.clone());
+        registry.register(
+            "replica_exits",
+            "Replicas that ended by themselves, of the revisions that are kept",
+            metrics.restarts.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failures.inc();
+    }
+
+    pub(crate) fn passed(&self, input: &Input, generation: u64) {
+        self.passes.inc();
+        self.services.set(u64::try_from(input.services.len()).unwrap_or(u64::MAX));
+        self.generation.set(generation);
+        self.acknowledged.set(input.gateway_acknowledged);
+        self.replicas.clear();
+        for replica in &input.replicas {
+            let phase = match replica.phase {
+                Phase::Starting { .. } => "starting",
+                Phase::Ready { .. } => "ready",
+                Phase::Leaving { .. } | Phase::Stopping { .. } => "draining",
+                Phase::Gone | Phase::Exited(_) => continue,
+            };
+            let labels = ReplicaLabels { service: replica.service.to_string(), phase: phase.to_owned() };
+            self.replicas.get_or_create(&labels).inc();
+        }
+        self.restarts.clear();
+        for history in &input.histories {
+            let labels = ServiceLabels { service: history.service.to_string() };
+            self.restarts.get_or_create(&labels).inc_by(u64::from(history.exits));
+        }
+    }
+
+    /// The OpenMetrics text.
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

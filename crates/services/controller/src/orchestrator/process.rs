@@ -1,0 +1,268 @@
+//! Replicas as processes of this machine, each behind a Unix socket of its own.
+//!
+//! They are not this process's children in life and death. One that an earlier controller started is found by its number and
+//! its birth, by who listens on its socket, or by its arguments, and adopted.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use daemon::Supervisor;
+use futures_util::{StreamExt as _, stream};
+use planner::Machine;
+use resources::id::ReplicaId;
+use tokio::sync::Notify;
+
+use super::{
+    Answer, End, Launch, Life, Orchestrator, Seen, command,
+    handle::{Ended, Handle},
+    logs, probe, procfs,
+};
+use crate::db::{ProcessId, ReplicaRow};
+
+/// Replicas asked at a time.
+const PROBES_MAX: usize = 16;
+/// How often a ready replica is asked.
+const READY_LOOK_MS: u64 = 1_000;
+/// Lines of a log that are remembered of an end.
+const TAIL_LINES: usize = 20;
+/// Bytes of them; longer ones are cut at the front.
+const TAIL_BYTES_MAX: usize = 4 * 1024;
+/// Time for a process that belongs to nobody to end by itself.
+const STRAY_MS_MAX: u64 = 35_000;
+
+/// Runs replicas as processes.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    executable: PathBuf,
+    run_dir: PathBuf,
+    logs_dir: PathBuf,
+    supervisor: Supervisor,
+    wake: Arc<Notify>,
+    known: Mutex<BTreeMap<ReplicaId, Known>>,
+    strays: Mutex<BTreeMap<PathBuf, u64>>,
+}
+
+/// A replica that this process started or adopted.
+#[derive(Clone, Debug)]
+struct Known {
+    process: Process,
+    answer: Option<Answer>,
+    asked_ms: u64,
+    silent_since_ms: Option<u64>,
+    unready_since_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Process {
+    Held(Arc<Handle>),
+    NeverStarted(Ended),
+}
+
+impl Known {
+    fn new(process: Process) -> Self {
+        Self { process, answer: None, asked_ms: 0, silent_since_ms: None, unready_since_ms: None }
+    }
+}
+
+impl Processes {
+    /// Replicas of the data directory `data_dir`; `wake` is notified when one ends.
+    pub(crate) fn new(executable: PathBuf, data_dir: &Path, supervisor: Supervisor, wake: Arc<Notify>) -> Self {
+        let (run_dir, logs_dir) = (data_dir.join("run"), data_dir.join("logs"));
+        let (known, strays) = (Mutex::default(), Mutex::default());
+        Self { executable, run_dir, logs_dir, supervisor, wake, known, strays }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self, replica: &ReplicaId) -> PathBuf {
+        self.logs_dir.join(format!("{replica}.log"))
+    }
+
+    async fn look(&self, replica: &ReplicaRow) -> Seen {
+        let known = self.known().get(&replica.id).cloned();
+        let (mut known, adopted) = match known {
+            Some(known) => (known, false),
+            None => match self.adopt(replica).await {
+                Some(handle) => (Known::new(Process::Held(Arc::new(handle))), true),
+                None => return Seen::default(),
+            },
+        };
+        let handle = match &known.process {
+            Process::Held(handle) => Arc::clone(handle),
+            Process::NeverStarted(ended) => return self.ended(replica, ended.clone(), known.answer),
+        };
+        if let Some(ended) = handle.ended() {
+            self.known().insert(replica.id.clone(), known.clone());
+            return self.ended(replica, ended, known.answer);
+        }
+        let now_ms = daemon::time::now_ms();
+        let settled = known.answer.as_ref().is_some_and(|answer| answer.ready) && known.silent_since_ms.is_none();
+        if !settled || now_ms >= known.asked_ms + READY_LOOK_MS {
+            known.hear(probe::ask(&replica.socket).await.ok(), now_ms);
+        }
+        self.known().insert(replica.id.clone(), known.clone());
+        Seen {
+            life: Life::Running { process: handle.process(), adopted },
+            answer: known.answer,
+            silent_since_ms: known.silent_since_ms,
+            unready_since_ms: known.unready_since_ms,
+        }
+    }
+
+    fn ended(&self, replica: &ReplicaRow, ended: Ended, answer: Option<Answer>) -> Seen {
+        let log_tail = logs::tail(&self.log(&replica.id), TAIL_LINES).map(|text| cut(&text)).unwrap_or_default();
+        let life = Life::Ended { at_ms: ended.at_ms, how: ended.how, log_tail };
+        Seen { life, answer, silent_since_ms: None, unready_since_ms: None }
+    }
+
+    async fn adopt(&self, replica: &ReplicaRow) -> Option<Handle> {
+        let process = self.find(replica.process, &replica.socket).await?;
+        match Handle::adopt(process, &self.supervisor, &self.wake) {
+            Ok(handle) => handle,
+            Err(error) => {
+                tracing::error!(replica = %replica.id, %error, "cannot watch a process");
+                None
+            }
+        }
+    }
+
+    /// The runtime behind `socket`: the one that was written down, or who listens, or who has it in its arguments, which is so
+    /// from its first moment.
+    async fn find(&self, written: Option<ProcessId>, socket: &Path) -> Option<ProcessId> {
+        let text = socket.to_string_lossy().into_owned();
+        let ours = |arguments: &[String]| procfs::is_role(arguments, "runtime", "--socket", &text);
+        let right = |process: &ProcessId| ours(&procfs::arguments(process.pid));
+        let written = written.filter(|process| procfs::identify(process.pid) == Some(*process)).filter(right);
+        if written.is_some() {
+            return written;
+        }
+        let listens = probe::listener(socket).await.and_then(procfs::identify).filter(right);
+        listens.or_else(|| procfs::find(ours).into_iter().next())
+    }
+
+    fn command(&self, launch: &Launch) -> std::io::Result<tokio::process::Command> {
+        let mut command = command::role(&self.executable, "runtime", &self.log(&launch.id))?;
+        let mut model = std::ffi::OsString::from(format!("{}=", launch.service));
+        model.push(&launch.bundle_dir);
+        command.arg("--socket").arg(&launch.socket).arg("--model").arg(model);
+        command.arg("--model-version").arg(launch.revision.to_string());
+        if let Some(threads) = launch.allowance.threads {
+            command.arg("--threads").arg(threads.to_string());
+        }
+        if let Some(bytes) = launch.allowance.memory_bytes {
+            command.arg("--memory-max").arg(bytes.to_string());
+        }
+        Ok(command)
+    }
+
+    /// Ends the process behind a socket that belongs to no replica, or removes the file when there is none.
+    async fn end_stray(&self, socket: PathBuf) -> Option<String> {
+        let Some(process) = self.find(None, &socket).await else {
+            drop(fs::remove_file(&socket));
+            return None;
+        };
+        let handle = Handle::adopt(process, &self.supervisor, &self.wake).ok().flatten()?;
+        let now_ms = daemon::time::now_ms();
+        let mut strays = self.strays.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_ms = strays.get(&socket).copied();
+        match since_ms {
+            Some(since_ms) if now_ms < since_ms + STRAY_MS_MAX => None,
+            Some(_) => {
+                handle.kill();
+                None
+            }
+            None => {
+                strays.insert(socket, now_ms);
+                handle.stop();
+                Some(format!("process {} serves no replica of this data directory", process.pid))
+            }
+        }
+    }
+}
+
+impl Known {
+    fn hear(&mut self, answer: Option<Answer>, now_ms: u64) {
+        self.asked_ms = now_ms;
+        match answer {
+            Some(answer) => {
+                self.silent_since_ms = None;
+                self.unready_since_ms = if answer.ready { None } else { self.unready_since_ms.or(Some(now_ms)) };
+                self.answer = Some(answer);
+            }
+            None => self.silent_since_ms = self.silent_since_ms.or(Some(now_ms)),
+        }
+    }
+}
+
+impl Orchestrator for Processes {
+    fn machine(&self) -> Machine {
+        procfs::machine()
+    }
+
+    async fn observe(&self, replicas: &[ReplicaRow]) -> Vec<Seen> {
+        let mut looks = Vec::new();
+        for replica in replicas {
+            looks.push(self.look(replica));
+        }
+        stream::iter(looks).buffered(PROBES_MAX).collect().await
+    }
+
+    async fn start(&self, launch: &Launch) -> Result<ProcessId, String> {
+        let started =
+            self.command(launch).and_then(|mut command| Handle::spawn(&mut command, &self.supervisor, &self.wake));
+        let (known, answer) = match started {
+            Ok(handle) => {
+                let process = handle.process();
+                (Known::new(Process::Held(Arc::new(handle))), Ok(process))
+            }
+            Err(error) => {
+                let how = format!("it could not be started: {error}");
+                let ended = Ended { at_ms: daemon::time::now_ms(), how: how.clone() };
+                (Known::new(Process::NeverStarted(ended)), Err(how))
+            }
+        };
+        self.known().insert(launch.id.clone(), known);
+        answer
+    }
+
+    fn end(&self, replica: &ReplicaId, how: End) {
+        if let Some(Known { process: Process::Held(handle), .. }) = self.known().get(replica) {
+            match how {
+                End::Stop => handle.stop(),
+                End::Kill => handle.kill(),
+            }
+        }
+    }
+
+    fn forget(&self, replica: &ReplicaId) {
+        self.known().remove(replica);
+    }
+
+    async fn sweep(&self, replicas: &[ReplicaRow]) -> Vec<String> {
+        let known: BTreeSet<&Path> = replicas.iter().map(|replica| replica.socket.as_path()).collect();
+        let Ok(entries) = fs::read_dir(&self.run_dir) else { return Vec::new() };
+        let mut ended = Vec::new();
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let replica = name.to_str().is_some_and(|name| name.starts_with("r-") && name.ends_with(".sock"));
+            if replica && !known.contains(path.as_path()) {
+                ended.extend(self.end_stray(path).await);
+            }
+        }
+        self.strays.lock().unwrap_or_else(PoisonError::into_inner).retain(|socket, _| socket.exists());
+        ended
+    }
+}
+
+/// The end of a text, at the start of a line where one is near.
+fn cut(text: &str) -> String {
+    let skip = text.len().saturating_sub(TAIL_BYTES_MAX);
+    let at = (skip..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    text.get(at..).unwrap_or_default().to_owned()
+}

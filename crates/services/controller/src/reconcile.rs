@@ -1,0 +1,300 @@
+//! The loop: observe, plan, check, apply, say. It does the same work whatever woke it.
+//!
+//! Guarantees: a replica is written down before its process starts and until it has ended; a replica leaves the routes, in a
+//! snapshot that is kept, before it is asked to stop; a plan that breaks an invariant is not applied.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use daemon::{BoxError, supervisor::chain};
+use planner::{Action, Plan, allowance, check, plan};
+use resources::{
+    event::Severity,
+    id::{ReplicaId, Revision, ServiceName},
+};
+use store::Store;
+use tokio::sync::{RwLock, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    db::{Db, ReplicaRow, Write},
+    error::Error,
+    gateway_process::GatewayState,
+    metrics::Metrics,
+    names,
+    observe::Observation,
+    orchestrator::{End, Launch, Life, Orchestrator},
+    snapshot::Publisher,
+};
+
+mod say;
+mod shutdown;
+#[cfg(test)]
+mod tests;
+mod tidy;
+
+/// Time between two passes when nothing wakes the loop.
+const PASS_TIME: Duration = Duration::from_secs(1);
+
+/// What the loop works with.
+#[derive(Debug)]
+pub(crate) struct Reconciler<O> {
+    pub(crate) db: Db,
+    pub(crate) orchestrator: O,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) config: Config,
+    /// Where services are reached.
+    pub(crate) gateway: watch::Receiver<GatewayState>,
+    /// Held for reading from the push of a model until a revision names it; tidying the store takes it for writing.
+    pub(crate) imports: Arc<RwLock<()>>,
+    /// Why the last plan was refused, so that it is said once.
+    pub(crate) refused: String,
+    /// When the store and the logs were last tidied, milliseconds.
+    pub(crate) tidied_ms: u64,
+}
+
+impl<O: Orchestrator> Reconciler<O> {
+    /// Runs until `stop`; then, once `gateway_gone`, ends the replicas.
+    pub(crate) async fn run(
+        mut self,
+        stop: CancellationToken,
+        gateway_gone: CancellationToken,
+    ) -> Result<(), BoxError> {
+        let wake = Arc::clone(self.db.wake());
+        while !stop.is_cancelled() {
+            let wait = match self.pass().await {
+                Ok(Some(at_ms)) => Duration::from_millis(at_ms.saturating_sub(daemon::time::now_ms())).min(PASS_TIME),
+                Ok(None) => PASS_TIME,
+                Err(error) => {
+                    self.metrics.failed();
+                    tracing::error!(error = %chain(&error), "a pass failed; the next one comes in a second");
+                    PASS_TIME
+                }
+            };
+            tokio::select! {
+                () = wake.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        gateway_gone.cancelled().await;
+        self.shut_down().await?;
+        self.db.close().await;
+        Ok(())
+    }
+
+    /// One pass. Gives when the next is due, milliseconds.
+    pub(crate) async fn pass(&mut self) -> Result<Option<u64>, Error> {
+        let observation = self.observe().await?;
+        let input = observation.input();
+        let plan = plan(&input);
+        let broken = check(&input, &plan);
+        if !broken.is_empty() {
+            self.refuse(&broken.join("; ")).await?;
+            return Ok(None);
+        }
+        self.remember(&observation, &plan).await?;
+        let generation = self.publisher.publish(Some(plan.routes.clone())).await?;
+        self.act(&observation, &plan, generation).await?;
+        self.tidy(&observation).await;
+        self.metrics.passed(&input, self.publisher.generation());
+        Ok(plan.wake_at_ms)
+    }
+
+    async fn observe(&self) -> Result<Observation, Error> {
+        // Services before revisions: a status then never speaks of a generation whose revision it has not seen.
+        let (services, _) = self.db.services().await?;
+        let revisions = self.db.revisions().await?;
+        let replicas = self.db.replicas().await?;
+        let seen = self.orchestrator.observe(&replicas).await;
+        let bundles = self.store.list()?.into_iter().collect();
+        Ok(Observation {
+            now_ms: daemon::time::now_ms(),
+            services,
+            revisions,
+            replicas,
+            seen,
+            bundles,
+            machine: self.orchestrator.machine(),
+            gateway_acknowledged: self.publisher.acknowledged(),
+        })
+    }
+
+    async fn refuse(&mut self, broken: &str) -> Result<(), Error> {
+        if self.refused != broken {
+            let mut write = self.db.write().await?;
+            write.event(Severity::Warning, "", "PlanRefused", &format!("a plan breaks an invariant: {broken}")).await?;
+            write.commit().await?;
+            broken.clone_into(&mut self.refused);
+        }
+        Ok(())
+    }
+
+    /// Writes what was seen and decided, before anything is done: one transaction, or none when there is nothing new.
+    async fn remember(&self, observation: &Observation, plan: &Plan) -> Result<(), Error> {
+        let url = self.config.url(self.gateway.borrow().listen);
+        let news = say::news(observation, plan, &url);
+        if news.is_empty() {
+            return Ok(());
+        }
+        let mut write = self.db.write().await?;
+        for (id, process) in &news.adopted {
+            write.set_replica_process(id, *process).await?;
+        }
+        for (id, at_ms) in &news.ready {
+            write.set_replica_ready(id, *at_ms).await?;
+        }
+        for history in &plan.histories {
+            write.set_history(history).await?;
+        }
+        for action in &plan.actions {
+            match action {
+                Action::Forget { replica } => write.delete_replica(replica).await?,
+                Action::Promote { service, revision } => write.promote(service, *revision).await?,
+                _ => {}
+            }
+        }
+        for (name, status) in &news.statuses {
+            // A service may have been removed since it was read only by this loop itself.
+            write.set_status(name, status).await?;
+        }
+        for event in &news.events {
+            write.event(event.severity, &event.service, event.reason, &event.message).await?;
+        }
+        for action in &plan.actions {
+            if let Action::Remove { service } = action {
+                write.delete_service(service).await?;
+            }
+        }
+        write.commit().await?;
+        for action in &plan.actions {
+            if let Action::Forget { replica } = action {
+                self.orchestrator.forget(replica);
+                self.remove_socket(observation, replica);
+            }
+        }
+        Ok(())
+    }
+
+    /// A process that was killed leaves its socket behind.
+    fn remove_socket(&self, observation: &Observation, replica: &ReplicaId) {
+        let socket = observation.replicas.iter().find(|row| &row.id == replica).map(|row| &row.socket);
+        if let Some(socket) = socket {
+            drop(std::fs::remove_file(socket));
+        }
+    }
+
+    /// Does what was decided: first all is written down, then the processes are told, then new ones are started.
+    async fn act(&self, observation: &Observation, plan: &Plan, generation: u64) -> Result<(), Error> {
+        let now_ms = observation.now_ms;
+        let launches = self.launches(observation, plan)?;
+        let intends =
+            |action: &Action| matches!(action, Action::Leave { .. } | Action::Stop { .. } | Action::Kill { .. });
+        if launches.is_empty() && !plan.actions.iter().any(intends) {
+            return Ok(());
+        }
+        let mut write = self.db.write().await?;
+        for action in &plan.actions {
+            match action {
+                Action::Leave { replica, why } => write.set_replica_leaving(replica, now_ms, generation, why).await?,
+                Action::Stop { replica, why } => write.set_replica_stopping(replica, now_ms, false, why).await?,
+                Action::Kill { replica, why, failed } => {
+                    write.set_replica_stopping(replica, now_ms, *failed, why).await?
+                }
+                _ => {}
+            }
+        }
+        for launch in &launches {
+            insert(&mut write, launch, now_ms).await?;
+        }
+        write.commit().await?;
+        for action in &plan.actions {
+            match action {
+                Action::Stop { replica, .. } => self.orchestrator.end(replica, End::Stop),
+                Action::Kill { replica, .. } => self.orchestrator.end(replica, End::Kill),
+                _ => {}
+            }
+        }
+        self.start(&launches).await
+    }
+
+    async fn start(&self, launches: &[Launch]) -> Result<(), Error> {
+        let mut started = Vec::new();
+        for launch in launches {
+            started.push((launch, self.orchestrator.start(launch).await));
+        }
+        if started.is_empty() {
+            return Ok(());
+        }
+        let mut write = self.db.write().await?;
+        for (launch, outcome) in started {
+            let service = launch.service.as_str();
+            match outcome {
+                Ok(process) => {
+                    write.set_replica_process(&launch.id, process).await?;
+                    let message = format!("{} of revision {}, process {}", launch.id, launch.revision, process.pid);
+                    write.event(Severity::Normal, service, "ReplicaStarted", &message).await?;
+                }
+                // The next pass sees that it has ended, and counts it.
+                Err(error) => tracing::error!(replica = %launch.id, error, "cannot start a replica"),
+            }
+        }
+        write.commit().await
+    }
+
+    fn launches(&self, observation: &Observation, plan: &Plan) -> Result<Vec<Launch>, Error> {
+        let mut launches = Vec::new();
+        for action in &plan.actions {
+            let Action::Start { service, revision } = action else { continue };
+            launches.extend(self.launch(observation, service, *revision)?);
+        }
+        Ok(launches)
+    }
+
+    fn launch(
+        &self,
+        observation: &Observation,
+        service: &ServiceName,
+        revision: Revision,
+    ) -> Result<Option<Launch>, Error> {
+        let wanted = |row: &&crate::db::RevisionRow| &row.service == service && row.revision == revision;
+        let Some(row) = observation.revisions.iter().find(wanted) else { return Ok(None) };
+        let allowance = allowance(row.predictor.model.resources.as_ref(), &observation.machine).unwrap_or_default();
+        let random = names::random(REPLICA_RANDOM_LEN);
+        Ok(Some(Launch {
+            id: ReplicaId(format!("{service}-{revision}-{random}")),
+            service: service.clone(),
+            revision,
+            socket: self.config.data_dir.join(format!("run/r-{random}.sock")),
+            bundle_dir: self.store.bundle_dir(&row.bundle.0)?,
+            allowance,
+        }))
+    }
+
+    fn live(observation: &Observation) -> BTreeSet<String> {
+        let running = observation.replicas.iter().zip(&observation.seen);
+        running.filter(|(_, seen)| !matches!(seen.life, Life::Lost)).map(|(row, _)| row.id.0.clone()).collect()
+    }
+}
+
+/// Characters of a replica's own part of its id: 51 bits, so that none comes twice in the life of a data directory.
+const REPLICA_RANDOM_LEN: usize = 10;
+
+async fn insert(write: &mut Write, launch: &Launch, now_ms: u64) -> Result<(), Error> {
+    let row = ReplicaRow {
+        id: launch.id.clone(),
+        service: launch.service.clone(),
+        revision: launch.revision,
+        socket: launch.socket.clone(),
+        created_ms: now_ms,
+        process: None,
+        ready_ms: None,
+        leaving: None,
+        stopping_ms: None,
+        failed: false,
+        why: String::new(),
+    };
+    write.insert_replica(&row).await
+}
