@@ -149,7 +149,7 @@ impl EarlySocket {
         }
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self::Unix(listener, SocketFile(path.to_owned())))
+        Ok(Self::Unix(listener, SocketFile::new(path)?))
     }
 
     /// Gives the socket to the tokio runtime this is called in.
@@ -370,3 +370,6 @@ fn is_exhausted(error: &io::Error) -> bool {
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
 }
+
+#[cfg(test)]
+mod tests;
