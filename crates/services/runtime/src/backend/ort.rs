@@ -134,7 +134,8 @@ fn open(
     threads: usize,
 ) -> Result<Session, ort::Error> {
     let builder = Session::builder(environment)?
-        .with_log_level(LogLevel::Error)?
+        // What an operator says of a client's inputs is in the answer, and no error of ours.
+        .with_log_level(LogLevel::Fatal)?
         .with_optimization_level(optimisation.level())?
         .with_inter_threads(1)?
         .with_intra_threads(threads)?
