@@ -25,6 +25,8 @@ mod config;
 mod db;
 mod deploy;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod gateway_process;
 mod metrics;
 mod names;

@@ -1,1 +1,205 @@
+use http::StatusCode;
+use resources::condition::ConditionKind;
 
+use crate::{
+    fixture::{Fixture, manifest},
+    orchestrator::End,
+};
+
+#[tokio::test]
+async fn a_service_starts_serves_and_goes() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 2).await;
+    it.settle().await;
+    assert_eq!(it.fake.ids().len(), 2);
+    assert_eq!(it.condition("spam", ConditionKind::Ready).await.1, "Starting");
+    it.fake.all_ready();
+    it.settle().await;
+    assert_eq!(it.condition("spam", ConditionKind::Ready).await.0, "True");
+    let service = it.service("spam").await;
+    let status = service.status.unwrap();
+    assert_eq!(status.url.as_deref(), Some("http://127.0.0.1:8080/v2/models/spam"));
+    assert_eq!(Some(status.observed_generation), service.metadata.generation);
+    let snapshot = it.publisher.after(0).await.unwrap();
+    assert_eq!(snapshot.services[0].revisions[0].endpoints.len(), 2);
+    let launch = it.fake.state().launches[0].clone();
+    assert!(launch.bundle_dir.join("model.onnx").is_file());
+
+    let (status, _) = it.call("DELETE", "/inferenceservices/spam", None).await;
+    assert_eq!(status, StatusCode::OK);
+    it.settle().await;
+    assert!(it.fake.state().processes.values().all(|process| process.stopped == Some(End::Stop)));
+    it.fake.finish();
+    it.settle().await;
+    assert_eq!(it.db.service("spam").await.unwrap(), None);
+    assert!(it.publisher.after(snapshot.generation).await.unwrap().services.is_empty());
+    let reasons = it.reasons().await;
+    for reason in [
+        "Created",
+        "RevisionCreated",
+        "ReplicaStarted",
+        "ReplicaReady",
+        "RevisionReady",
+        "Deleting",
+        "ReplicaStopped",
+        "Deleted",
+    ] {
+        assert!(reasons.iter().any(|found| found == reason), "{reason} {reasons:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_leaves_the_gateway_before_it_stops() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 1).await;
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    let old = it.fake.ids().remove(0);
+    let changed = manifest("spam", &it.model("spam", 4), 1);
+    assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(changed)).await.0, StatusCode::OK);
+    it.settle().await;
+    // The old one serves until the new one is ready.
+    let routed = it.publisher.after(0).await.unwrap();
+    assert_eq!(routed.services[0].revisions[0].endpoints[0].replica.0, old);
+    it.fake.all_ready();
+    // The gateway has not been told yet, so the old one is not asked to stop.
+    for _ in 0..3 {
+        it.reconciler.pass().await.unwrap();
+    }
+    let routed = it.publisher.after(routed.generation).await.unwrap();
+    assert_ne!(routed.services[0].revisions[0].endpoints[0].replica.0, old);
+    assert!(it.fake.state().processes.values().all(|process| process.stopped.is_none()));
+    it.settle().await;
+    let state = it.fake.state();
+    let stopped: Vec<_> = state.processes.iter().filter(|(_, process)| process.stopped.is_some()).collect();
+    assert_eq!(stopped.len(), 1);
+    assert_eq!(stopped[0].0.0, old);
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_load_says_why() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 1).await;
+    for _ in 0..2 {
+        it.settle().await;
+        let id = it.fake.ids().remove(0);
+        it.fake.exit(&id, "exit code 3", "loading\nmodel failed to load: the graph has a cycle\n");
+        it.reconciler.pass().await.unwrap();
+    }
+    let (status, reason, message) = it.condition("spam", ConditionKind::Ready).await;
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "CrashLoopBackOff"));
+    assert!(message.contains("model failed to load: the graph has a cycle\nloading"), "{message}");
+    it.settle().await;
+    assert!(it.fake.ids().is_empty(), "the next start waits");
+    let restarts = it.service("spam").await.status.unwrap().replicas[0].restarts;
+    assert_eq!(restarts, 2);
+    assert_eq!(it.reasons().await.iter().filter(|reason| *reason == "CrashLoopBackOff").count(), 1);
+}
+
+#[tokio::test]
+async fn a_new_controller_adopts_and_routes_at_once() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 2).await;
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    let (ids, generation) = (it.fake.ids(), it.publisher.generation());
+    let mut it = it.reopen().await;
+    it.reconciler.pass().await.unwrap();
+    assert_eq!(it.fake.ids(), ids);
+    assert_eq!(it.publisher.generation(), generation, "nothing changed, so nothing is published anew");
+    assert_eq!(it.condition("spam", ConditionKind::Ready).await.0, "True");
+    assert_eq!(it.reasons().await.iter().filter(|reason| *reason == "ReplicaAdopted").count(), 2);
+    assert_eq!(it.fake.state().launches.len(), 2);
+}
+
+#[tokio::test]
+async fn what_died_with_the_controller_is_started_again_without_a_wait() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 1).await;
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    for _ in 0..4 {
+        it.fake.state().processes.clear();
+        it = it.reopen().await;
+        it.settle().await;
+        assert_eq!(it.fake.ids().len(), 1);
+    }
+    assert_eq!(it.service("spam").await.status.unwrap().replicas[0].restarts, 0);
+}
+
+#[tokio::test]
+async fn nothing_is_published_before_the_first_look() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 1).await;
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    let before = it.publisher.generation();
+    let mut it = it.reopen().await;
+    // A key is made before the first pass: what is kept has it, and nobody is cut off meanwhile.
+    it.publisher.publish(None).await.unwrap();
+    assert_eq!(it.publisher.generation(), 0);
+    it.reconciler.pass().await.unwrap();
+    assert_eq!(it.publisher.generation(), before);
+    assert_eq!(it.publisher.after(0).await.unwrap().services[0].revisions[0].endpoints.len(), 1);
+}
+
+#[tokio::test]
+async fn a_gateway_from_the_future_is_overtaken() {
+    let mut it = Fixture::new().await;
+    it.settle().await;
+    it.publisher.acknowledge(500).await.unwrap();
+    let snapshot = it.publisher.after(500).await.unwrap();
+    assert_eq!(snapshot.generation, 501);
+    it.publisher.acknowledge(501).await.unwrap();
+    assert_eq!(it.publisher.acknowledged(), 501);
+}
+
+#[tokio::test]
+async fn old_revisions_and_their_models_are_forgotten() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 1, 1).await;
+    for seed in 2..10 {
+        let changed = manifest("spam", &it.model("spam", seed), 1);
+        assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(changed)).await.0, StatusCode::OK);
+        it.settle().await;
+        it.fake.all_ready();
+        it.settle().await;
+        it.fake.finish();
+        it.reconciler.tidied_ms = 0;
+        it.settle().await;
+    }
+    let revisions = it.db.revisions().await.unwrap();
+    let numbers: Vec<u64> = revisions.iter().map(|revision| revision.revision.0).collect();
+    assert_eq!(numbers, [5, 6, 7, 8, 9]);
+}
+
+#[tokio::test]
+async fn the_platform_stops_in_order() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 2).await;
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    let Fixture { fake, reconciler, db, home, .. } = it;
+    let (stop, gone) = (tokio_util::sync::CancellationToken::new(), tokio_util::sync::CancellationToken::new());
+    stop.cancel();
+    let end = async {
+        // Until the gateway has gone, nothing is stopped.
+        tokio::task::yield_now().await;
+        assert!(fake.state().processes.values().all(|process| process.stopped.is_none()));
+        gone.cancel();
+        while fake.state().processes.values().any(|process| process.stopped.is_none()) {
+            tokio::task::yield_now().await;
+        }
+        fake.finish();
+        db.wake().notify_one();
+    };
+    let (ended, ()) = tokio::join!(reconciler.run(stop, gone.clone()), end);
+    ended.unwrap();
+    let db = crate::db::Db::open(&home.path().join("d/berth.db")).await.unwrap();
+    assert!(db.replicas().await.unwrap().is_empty());
+}
