@@ -39,6 +39,8 @@ pub use tls::Files;
 
 /// Time for requests to finish after the signal to stop: what a prediction needs many times over. Requests that wait for a replica are refused at once.
 const GRACE: Duration = Duration::from_secs(30);
+/// Connections to the gateway's own socket: the controller needs one or two.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// Runs the gateway until a signal stops it.
 pub fn run(args: Args) -> Result<Ended, Error> {
@@ -112,7 +114,8 @@ fn spawn(
 ) {
     let limits = ServerLimits::default();
     supervisor.spawn("health", OnExit::Continue, report_health(Arc::clone(&gateway), supervisor.clone()));
-    let admin = daemon::http::serve(admin, admin::Admin(Arc::clone(&gateway)), limits, supervisor.clone());
+    let own = ServerLimits { connections_max: ADMIN_CONNECTIONS_MAX, same_user_only: true, ..limits };
+    let admin = daemon::http::serve(admin, admin::Admin(Arc::clone(&gateway)), own, supervisor.clone());
     supervisor.spawn("admin", OnExit::StopProcess, admin);
     let door = daemon::http::serve(listener, stack::Door(gateway), limits, supervisor.clone());
     supervisor.spawn("door", OnExit::StopProcess, door);

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Idle connections kept per replica: more requests than this at once are rare, and opening one costs tens of microseconds.
-const IDLE_MAX: usize = 128;
+const IDLE_MAX: usize = 64;
 /// Shared HTTP/2 connections per replica. One connection's frames are handled by one task, so one core; two use two cores.
 const SHARED: usize = 2;
 /// Time that a replica which refused a connection or declined a request is left alone, unless a new configuration comes.
@@ -43,8 +43,10 @@ pub(crate) const REST_TIME: Duration = Duration::from_millis(100);
 /// Bytes that may be under way on one HTTP/2 stream and on one connection: enough for a whole answer of usual size.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Bytes read at a time: a large answer takes few reads, and idle connections do not hold much.
+const READ_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a runtime's answer headers.
-const HEADER_BYTES_MAX: usize = 32 * 1024;
+const HEADER_BYTES_MAX: u32 = 32 * 1024;
 
 type Io = TokioIo<UnixStream>;
 
@@ -120,6 +122,11 @@ impl Upstream {
     /// Leaves it alone for a while, and forgets its connections.
     pub(crate) fn rest(&self, now: Instant) {
         self.resting_until.store(self.since_epoch(now + REST_TIME), Ordering::Relaxed);
+        self.forget_idle();
+    }
+
+    /// Forgets the connections that wait: where one was closed, the others may be, too.
+    pub(crate) fn forget_idle(&self) {
         lock(&self.idle).clear();
     }
 
@@ -158,7 +165,7 @@ impl Upstream {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(32 * 1024)
+            .max_header_list_size(HEADER_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(SendError::Handshake)?;
@@ -188,8 +195,8 @@ impl Driven {
     async fn open(socket: &Path) -> Result<Self, SendError> {
         let stream = UnixStream::connect(socket).await.map_err(SendError::Connect)?;
         let (sender, driver) = http1::Builder::new()
-            .max_buf_size(512 * 1024)
-            .max_header_size(HEADER_BYTES_MAX)
+            .max_buf_size(READ_BYTES_MAX)
+            .max_header_size(usize::try_from(HEADER_BYTES_MAX).unwrap_or(usize::MAX))
             .handshake(TokioIo::new(stream))
             .await
             .map_err(SendError::Handshake)?;

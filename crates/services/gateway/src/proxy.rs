@@ -94,11 +94,14 @@ impl Gateway {
             };
             span.fail(refusal.kind.reason());
             drop(span);
-            if failure == Failure::Closed {
-                sends += 1;
-            }
             let now = Instant::now();
-            found.upstream.rest(now);
+            if failure == Failure::Closed {
+                // A waiting connection may have ended at the wrong moment: the replica itself is asked again at once.
+                sends += 1;
+                found.upstream.forget_idle();
+            } else {
+                found.upstream.rest(now);
+            }
             let late = now >= *call.waiting_since.get_or_insert(now) + HOLD_MAX;
             tracing::debug!(replica = %found.upstream.endpoint().replica, ?failure, sends, "a try failed");
             if late || !call.payload.sendable() || !retry::again(failure, Progress { sends, replayable }) {

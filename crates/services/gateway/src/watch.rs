@@ -77,7 +77,11 @@ impl Watcher {
             };
             let served = match heard {
                 Ok(Ok(Heard::News(snapshot))) => self.take(*snapshot).await,
-                Ok(Ok(Heard::Nothing)) => true,
+                Ok(Ok(Heard::Nothing)) => {
+                    // A controller that is stopping answers at once, again and again.
+                    pause = PAUSE_MIN;
+                    false
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(error = %daemon::supervisor::chain(error.as_ref()), "the controller is away");
                     false
