@@ -1,3 +1,5 @@
+//! The resource API over a socket, as its clients see it.
+
 use http::StatusCode;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! What the database keeps, refuses and forgets.
+
 use std::fs;
 
 use resources::event::{EVENTS_MAX, Severity};

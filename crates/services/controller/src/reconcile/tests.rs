@@ -1,3 +1,5 @@
+//! The loop over real stores and processes that stand in for runtimes.
+
 use http::StatusCode;
 use resources::condition::ConditionKind;
 
