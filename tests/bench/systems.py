@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import requests
+from tritonclient.grpc import service_pb2
 
 from harness import cache, procs
 from harness.platform import Platform
@@ -79,14 +80,19 @@ class Fixed(System):
     """The limit: the HTTP stack of Berth, reading the body and answering the same text."""
 
     name = "fixed answer"
-    about = "a Rust server on the same HTTP stack that answers the same text: the limit"
-    protocols = (JSON,)
+    about = "a Rust server on the same HTTP stack that reads the request and answers the same each time: the limit"
+    protocols = (JSON, GRPC)
 
     def start(self) -> None:
-        self.launch([load_generator(), "fixed"])
+        message = service_pb2.ModelInferResponse(model_name="iris", model_version="1")
+        message.outputs.add(name="label", datatype="INT64", shape=[1])
+        message.outputs.add(name="probabilities", datatype="FP32", shape=[1, 3])
+        message.raw_output_contents.extend([bytes(8), bytes(12)])
+        (self.folder / "message").write_bytes(message.SerializeToString())
+        self.launch([load_generator(), "fixed", "--message", self.folder / "message"])
         log = self.folder / "log"
         text = procs.wait_until(lambda: log.read_text().strip(), "the fixed server's address", START_SECONDS)
-        self.http = json.loads(text.splitlines()[0])["address"]
+        self.http = self.grpc = json.loads(text.splitlines()[0])["address"]
 
 
 class BerthRuntime(System):

@@ -1,6 +1,13 @@
 //! The fixed-answer server: Berth's own HTTP stack without Berth. What it cannot do, nobody on this stack can.
 
-use std::{convert::Infallible, io::Write, time::Duration};
+use std::{
+    convert::Infallible,
+    io::Write,
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use clap::Args;
@@ -8,10 +15,12 @@ use daemon::{
     OnExit, Supervisor,
     http::{Listener, ServerLimits, serve},
 };
-use http::{Request, Response, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::net::TcpListener;
+
+use crate::grpc;
 
 /// What a classifier of irises answers.
 const ANSWER: &str = concat!(
@@ -25,6 +34,9 @@ pub(crate) struct FixedArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: String,
+    /// File with the encoded message that gRPC calls are answered with.
+    #[arg(long)]
+    message: Option<PathBuf>,
 }
 
 /// Serves until a signal, on as many threads as the machine has cores.
@@ -35,7 +47,9 @@ pub(crate) fn run(args: &FixedArgs) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
         writeln!(std::io::stdout(), "{}", serde_json::json!({ "address": address.to_string() }))?;
         let supervisor = Supervisor::new();
-        let service = tower::service_fn(answer);
+        let message = args.message.as_ref().map(std::fs::read).transpose()?.unwrap_or_default();
+        let message = grpc::frame(&message)?;
+        let service = tower::service_fn(move |request| answer(request, message.clone()));
         let serving = serve(Listener::Tcp(listener), service, ServerLimits::default(), supervisor.clone());
         supervisor.spawn("serve", OnExit::StopProcess, serving);
         supervisor.run(Duration::from_secs(5)).await?;
@@ -43,10 +57,42 @@ pub(crate) fn run(args: &FixedArgs) -> anyhow::Result<()> {
     })
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, message: Bytes) -> Result<Response<Answer>, Infallible> {
+    let content_type = request.headers().get(CONTENT_TYPE).cloned();
     // The body is read, as every server must.
     drop(request.into_body().collect().await);
-    let mut response = Response::new(Full::new(Bytes::from_static(ANSWER.as_bytes())));
-    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    let grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let (body, kind, trailers) = if grpc {
+        let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+        (message, "application/grpc", Some(trailers))
+    } else {
+        (Bytes::from_static(ANSWER.as_bytes()), "application/json", None)
+    };
+    let mut response = Response::new(Answer { body: Some(body), trailers });
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     Ok(response)
+}
+
+/// One piece of data, and for gRPC the trailers after it.
+struct Answer {
+    body: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = self.body.take().map(Frame::data);
+        Poll::Ready(data.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.body.as_ref().map_or(0, |body| u64::try_from(body.len()).unwrap_or(u64::MAX)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_none() && self.trailers.is_none()
+    }
 }
