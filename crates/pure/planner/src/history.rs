@@ -14,7 +14,9 @@ pub(crate) const LOOP_STREAK: u32 = 2;
 /// How a replica ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// When, milliseconds.
+    /// When it was started, milliseconds.
+    pub started_ms: u64,
+    /// When it ended, milliseconds.
     pub at_ms: u64,
     /// How, in words: `exit code 3`, `signal 9`.
     pub how: String,
@@ -53,11 +55,13 @@ impl History {
         Self { service, revision, exits: 0, streak: 0, last: None }
     }
 
-    /// Counts an exit. One that follows a healthy life does not lengthen the streak.
+    /// Counts an exit. One that follows a healthy life does not lengthen the streak; nor does one of a replica that was started
+    /// before the last failure, as when several are killed at once: it says nothing about whether starting again works.
     pub(crate) fn count(&mut self, replica: &ReplicaId, exit: &Exit) {
         self.exits = self.exits.saturating_add(1);
         let healthy = exit.ready_for_ms.is_some_and(|time| time >= HEALTHY_MS);
-        self.streak = if healthy { self.streak.max(1) } else { self.streak.saturating_add(1) };
+        let again = self.last.as_ref().is_none_or(|(_, last)| exit.started_ms >= last.at_ms);
+        self.streak = if healthy || !again { self.streak.max(1) } else { self.streak.saturating_add(1) };
         let later = self.last.as_ref().is_none_or(|(_, last)| last.at_ms <= exit.at_ms);
         if later {
             self.last = Some((replica.clone(), exit.clone()));
@@ -76,7 +80,28 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::backoff_ms;
+    use super::*;
+
+    #[test]
+    fn what_dies_together_is_one_failure() {
+        let id = |n: u64| ReplicaId(format!("spam-1-{n}"));
+        let exit = |started_ms, at_ms| Exit {
+            started_ms,
+            at_ms,
+            how: "signal 9".to_owned(),
+            ready_for_ms: None,
+            log_tail: String::new(),
+        };
+        let mut history = History::new(ServiceName::parse("spam").unwrap(), Revision(1));
+        for n in 0..3 {
+            history.count(&id(n), &exit(n, 100));
+        }
+        assert_eq!((history.exits, history.streak), (3, 1));
+        history.count(&id(3), &exit(100, 150));
+        assert_eq!((history.exits, history.streak), (4, 2));
+        history.count(&id(4), &Exit { ready_for_ms: Some(HEALTHY_MS), ..exit(150, 70_000) });
+        assert_eq!((history.exits, history.streak), (5, 2));
+    }
 
     #[test]
     fn waits_double_up_to_a_minute() {

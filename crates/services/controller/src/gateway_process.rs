@@ -177,6 +177,7 @@ impl Keeper {
 
     async fn ended(&self, how: &str) {
         let tail = logs::tail(&log(&self.config.data_dir), TAIL_LINES).unwrap_or_default();
+        let tail = tail.lines().map(logs::readable).collect::<Vec<_>>().join("\n");
         let message = format!("{how}; its log ended:\n{tail}");
         self.show(None, &message);
         self.say(Severity::Warning, "GatewayExited", &message).await;

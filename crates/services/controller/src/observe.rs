@@ -113,7 +113,7 @@ fn ended(row: &ReplicaRow, at_ms: u64, how: &str, log_tail: &str) -> Phase {
     }
     let how = if row.failed { row.why.clone() } else { how.to_owned() };
     let ready_for_ms = row.ready_ms.map(|ready_ms| at_ms.saturating_sub(ready_ms));
-    Phase::Exited(Exit { at_ms, how, ready_for_ms, log_tail: log_tail.to_owned() })
+    Phase::Exited(Exit { started_ms: row.created_ms, at_ms, how, ready_for_ms, log_tail: log_tail.to_owned() })
 }
 
 #[cfg(test)]

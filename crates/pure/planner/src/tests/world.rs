@@ -1,6 +1,6 @@
 //! A platform in memory that plans are applied to.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use resources::{
     condition::{Condition, ConditionKind, ConditionStatus},
@@ -15,6 +15,7 @@ pub(crate) struct World {
     pub(crate) input: Input,
     pub(crate) generation: u64,
     pub(crate) routes: Vec<RouteService>,
+    started: BTreeMap<String, u64>,
     born: usize,
 }
 
@@ -52,6 +53,7 @@ impl World {
                 let born = char::from(b'a' + u8::try_from(self.born % 26).unwrap());
                 let id = ReplicaId(format!("{service}-{revision}-{born}{}", self.born / 26));
                 self.born += 1;
+                self.started.insert(id.0.clone(), now_ms);
                 self.input.replicas.push(ObservedReplica {
                     socket: PathBuf::from(format!("/run/{id}.sock")),
                     id,
@@ -128,7 +130,9 @@ impl World {
         let at_ms = self.input.now_ms;
         let replica = self.replica(id);
         let ready_for_ms = if let Phase::Ready { since_ms } = replica.phase { Some(at_ms - since_ms) } else { None };
-        let exit = Exit { at_ms, how: how.to_owned(), ready_for_ms, log_tail: log.to_owned() };
+        let started_ms = self.started.get(id).copied().unwrap_or(0);
+        let replica = self.replica(id);
+        let exit = Exit { started_ms, at_ms, how: how.to_owned(), ready_for_ms, log_tail: log.to_owned() };
         let asked = matches!(replica.phase, Phase::Stopping { .. } | Phase::Leaving { .. });
         replica.phase = if asked { Phase::Gone } else { Phase::Exited(exit) };
     }

@@ -40,6 +40,8 @@ pub(crate) struct RevisionRow {
 /// The last exit, in the database's JSON.
 #[derive(Serialize, Deserialize)]
 struct StoredExit {
+    #[serde(default)]
+    started_ms: u64,
     at_ms: u64,
     how: String,
     ready_for_ms: Option<u64>,
@@ -103,8 +105,8 @@ fn revision(row: &SqliteRow) -> Result<RevisionRow, Error> {
     let last_replica: Option<String> = row.try_get("last_replica")?;
     let last_exit: Option<String> = row.try_get("last_exit")?;
     if let (Some(id), Some(exit)) = (last_replica, last_exit) {
-        let StoredExit { at_ms, how, ready_for_ms, log_tail } = serde_json::from_str(&exit)?;
-        history.last = Some((ReplicaId(id), Exit { at_ms, how, ready_for_ms, log_tail }));
+        let StoredExit { started_ms, at_ms, how, ready_for_ms, log_tail } = serde_json::from_str(&exit)?;
+        history.last = Some((ReplicaId(id), Exit { started_ms, at_ms, how, ready_for_ms, log_tail }));
     }
     Ok(RevisionRow {
         service,
@@ -273,8 +275,8 @@ impl Write {
 
     pub(crate) async fn set_history(&mut self, history: &History) -> Result<(), Error> {
         let exit = |exit: &Exit| {
-            let Exit { at_ms, how, ready_for_ms, log_tail } = exit.clone();
-            serde_json::to_string(&StoredExit { at_ms, how, ready_for_ms, log_tail })
+            let Exit { started_ms, at_ms, how, ready_for_ms, log_tail } = exit.clone();
+            serde_json::to_string(&StoredExit { started_ms, at_ms, how, ready_for_ms, log_tail })
         };
         let exit = history.last.as_ref().map(|(_, last)| exit(last)).transpose()?;
         sqlx::query(

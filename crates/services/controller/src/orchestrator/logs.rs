@@ -28,6 +28,26 @@ pub(crate) fn tail(path: &Path, lines: usize) -> io::Result<String> {
     Ok(last.flat_map(|line| [*line, "\n"]).collect())
 }
 
+/// Fields of a record that a person who asks why a process ended can do without.
+const RECORD_FIELDS_LEFT_OUT: [&str; 4] = ["timestamp", "level", "message", "target"];
+
+/// A line as a person reads it: a structured record becomes `LEVEL message name=value …`, anything else stays.
+pub(crate) fn readable(line: &str) -> String {
+    let Ok(serde_json::Value::Object(record)) = serde_json::from_str(line) else { return line.to_owned() };
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let named = |name: &str| record.get(name).map(text).unwrap_or_default();
+    let mut readable = format!("{} {}", named("level"), named("message")).trim().to_owned();
+    for (name, value) in record.iter().filter(|(name, _)| !RECORD_FIELDS_LEFT_OUT.contains(&name.as_str())) {
+        readable.push_str(&format!(" {name}={}", text(value)));
+    }
+    readable
+}
+
+/// Whether a readable line was a record.
+pub(crate) fn is_record(line: &str) -> bool {
+    ["ERROR ", "WARN ", "INFO ", "DEBUG ", "TRACE "].iter().any(|level| line.starts_with(level))
+}
+
 /// Begins a log again when it has grown too large. Its process goes on appending to the same file.
 pub(crate) fn bound(path: &Path) -> io::Result<()> {
     let length = match fs::metadata(path) {
@@ -108,6 +128,17 @@ mod tests {
         assert_eq!(tail(&log, 2).unwrap(), "two\nthree\n");
         assert_eq!(tail(&log, 9).unwrap(), "one\ntwo\nthree\n");
         assert!(tail(&home.path().join("none"), 1).is_err());
+    }
+
+    #[test]
+    fn records_are_made_readable() {
+        let record = r#"{"timestamp":"t","level":"ERROR","message":"model failed","model":"spam","n":3,"target":"x"}"#;
+        assert_eq!(readable(record), "ERROR model failed model=spam n=3");
+        assert!(is_record(&readable(record)));
+        let verdict = "model failed to load: the graph has a cycle";
+        assert_eq!(readable(verdict), verdict);
+        assert!(!is_record(verdict));
+        assert_eq!(readable("[1]"), "[1]");
     }
 
     #[test]

@@ -116,7 +116,8 @@ impl Processes {
     }
 
     fn ended(&self, replica: &ReplicaRow, ended: Ended, answer: Option<Answer>) -> Seen {
-        let log_tail = logs::tail(&self.log(&replica.id), TAIL_LINES).map(|text| cut(&text)).unwrap_or_default();
+        let read = logs::tail(&self.log(&replica.id), TAIL_LINES);
+        let log_tail = read.map(|text| cut(&readable(&text))).unwrap_or_default();
         let life = Life::Ended { at_ms: ended.at_ms, how: ended.how, log_tail };
         Seen { life, answer, silent_since_ms: None, unready_since_ms: None }
     }
@@ -258,6 +259,10 @@ impl Orchestrator for Processes {
         self.strays.lock().unwrap_or_else(PoisonError::into_inner).retain(|socket, _| socket.exists());
         ended
     }
+}
+
+fn readable(text: &str) -> String {
+    text.lines().map(logs::readable).collect::<Vec<_>>().join("\n")
 }
 
 /// The end of a text, at the start of a line where one is near.

@@ -11,7 +11,7 @@ use resources::{
 use crate::{
     db::{ProcessId, ReplicaRow, ServiceRow, status_of},
     observe::Observation,
-    orchestrator::{Life, Seen},
+    orchestrator::{Life, Seen, logs},
 };
 
 /// The condition's reason that is an event of its own.
@@ -93,13 +93,14 @@ fn seen_now(news: &mut News, row: &ReplicaRow, seen: &Seen, now_ms: u64) {
             if asked {
                 news.say(Severity::Normal, &row.service, "ReplicaStopped", format!("{id}: {} ({how})", row.why));
             } else {
-                let last = log_tail.lines().last().unwrap_or_default();
-                news.say(
-                    Severity::Warning,
-                    &row.service,
-                    "ReplicaExited",
-                    format!("{id} ended by itself: {how}: {last}"),
-                );
+                let mut message = format!("{id} ended by itself: {how}");
+                // What a process says last when it gives up is a sentence of its own, not a line of its log.
+                if let Some(last) = log_tail.lines().last().filter(|last| last.contains(": ") && !logs::is_record(last))
+                {
+                    message.push_str(": ");
+                    message.push_str(last);
+                }
+                news.say(Severity::Warning, &row.service, "ReplicaExited", message);
             }
         }
         Life::Lost => {
