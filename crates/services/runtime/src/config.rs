@@ -38,6 +38,9 @@ pub struct Args {
     /// Do not restrict this process: for development on kernels without Landlock.
     #[arg(long)]
     pub no_sandbox: bool,
+    /// Serve nothing: try what the sandbox forbids, with it or without it, and write what comes of it.
+    #[arg(long, value_name = "MODE", hide = true, requires = "listen")]
+    pub sandbox_probe: Option<crate::sandbox::probe::Mode>,
 }
 
 /// Checked configuration.
@@ -128,6 +131,7 @@ mod tests {
             threads: None,
             memory_max: None,
             no_sandbox: false,
+            sandbox_probe: None,
         }
     }
 

@@ -53,6 +53,9 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
+    /// The process could not be restricted.
+    #[error(transparent)]
+    Sandbox(#[from] crate::sandbox::Error),
     /// A system call that the process needs failed.
     #[error("{doing}")]
     Io {

@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod placement;
 pub mod registry;
 pub mod rest;
+pub mod sandbox;
 pub mod size;
 
 #[cfg(test)]
@@ -60,7 +61,12 @@ pub fn run(args: Args) -> Result<Ended, Error> {
     // Otherwise it would be called `exe` after it started again. The name is for people alone.
     let _named = rustix::thread::set_name(c"berth-runtime");
     daemon::telemetry::init();
+    let probe = args.sandbox_probe;
     let config = Config::from_args(args)?;
+    if let Some(mode) = probe {
+        sandbox::probe::serve(mode, &config)?;
+        return Ok(Ended::Drained);
+    }
     // Read before the sandbox closes /proc and /sys. The standard library reads the affinity mask and the quotas of
     // cgroup v1 and v2, rounding a fraction of a CPU down to a whole one, at least one.
     let cpus = config.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
@@ -95,8 +101,16 @@ fn bind(listen: &Listen) -> Result<EarlySocket, Error> {
 }
 
 fn enter_sandbox(config: &Config) -> Result<admin::SandboxStatus, Error> {
-    let missing = if config.sandbox { "sandbox" } else { "switched off by `--no-sandbox`" };
-    Ok(admin::SandboxStatus { enforced: false, rules: Vec::new(), missing: vec![missing.to_owned()] })
+    if !config.sandbox {
+        let missing = vec!["everything: the sandbox is switched off by `--no-sandbox`".to_owned()];
+        return Ok(admin::SandboxStatus { enforced: false, rules: Vec::new(), missing });
+    }
+    let rules = sandbox::Rules { model: config.model_path.clone(), memory_bytes_max: config.memory_bytes_max };
+    let sandbox::Report { enforced, missing } = sandbox::enter(&rules)?;
+    for rule in &missing {
+        tracing::warn!(rule, "a rule of the sandbox is not in force");
+    }
+    Ok(admin::SandboxStatus { enforced: missing.is_empty(), rules: enforced, missing })
 }
 
 async fn serve(
