@@ -75,7 +75,7 @@ fn conditional() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
         // Tells a thread's name to `ps`.
         (libc::SYS_prctl, any(0, &[bits(libc::PR_SET_NAME), bits(libc::PR_GET_NAME)])?),
         (libc::SYS_fcntl, any(1, &FCNTL)?),
-        (libc::SYS_ioctl, any(1, &[libc::FIONBIO, libc::FIOCLEX, libc::FIONREAD, libc::TCGETS])?),
+        (libc::SYS_ioctl, any(1, &IOCTL)?),
         // The pair that tokio's signal handler writes to.
         (libc::SYS_socketpair, any(0, &[bits(libc::AF_UNIX)])?),
         (libc::SYS_setsockopt, vec![all([equal(1, bits(libc::IPPROTO_TCP))?, equal(2, bits(libc::TCP_NODELAY))?])?]),
@@ -94,6 +94,10 @@ fn conditional() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
 const WRITING: u64 = bits(libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND)
     // `O_TMPFILE` without the bit of `O_DIRECTORY` that it has in it.
     | bits(libc::O_TMPFILE & !libc::O_DIRECTORY);
+
+/// `TCGETS` (is this a terminal?), `FIONREAD`, `FIONBIO` and `FIOCLEX` of `asm-generic/ioctls.h`; the C library's constants
+/// have a type of their own on every platform.
+const IOCTL: [u64; 4] = [0x5401, 0x541b, 0x5421, 0x5451];
 
 const FCNTL: [u64; 6] = [
     bits(libc::F_DUPFD),
