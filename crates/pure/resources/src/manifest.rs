@@ -96,11 +96,27 @@ impl ManifestError {
 ///
 /// Every error of every document, not only the first.
 pub fn parse(text: &str) -> Result<Vec<InferenceService>, ManifestError> {
+    read(text, None)
+}
+
+/// The same, where `file://./model.onnx` and `file://../model.onnx` start at the directory `base`, an absolute path.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_beside(text: &str, base: &str) -> Result<Vec<InferenceService>, ManifestError> {
+    read(text, Some(base))
+}
+
+fn read(text: &str, base: Option<&str>) -> Result<Vec<InferenceService>, ManifestError> {
     if text.len() > MANIFEST_BYTES_MAX {
         return Err(ManifestError::TooLarge(text.len()));
     }
     let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options()).map_err(|e| syntax(&e))?;
-    let items: Vec<Value> = documents.into_iter().filter(|value| !value.is_null()).flat_map(flattened).collect();
+    let mut items: Vec<Value> = documents.into_iter().filter(|value| !value.is_null()).flat_map(flattened).collect();
+    if let Some(base) = base {
+        items.iter_mut().for_each(|item| make_absolute(item, base));
+    }
     match items.len() {
         0 => return Err(ManifestError::Empty),
         many if many > DOCUMENTS_MAX => return Err(ManifestError::TooMany(many)),
@@ -193,6 +209,14 @@ fn flattened(value: Value) -> Vec<Value> {
 
 /// Kind of a list of services.
 pub const LIST_KIND: &str = "InferenceServiceList";
+
+fn make_absolute(item: &mut Value, base: &str) {
+    if let Some(Value::String(uri)) = item.pointer_mut("/spec/predictor/model/storageUri")
+        && let Some(whole) = source::beside(uri, base)
+    {
+        *uri = whole;
+    }
+}
 
 fn name_of(item: &Value) -> Option<String> {
     item.get("metadata")?.get("name")?.as_str().map(str::to_owned)

@@ -25,9 +25,9 @@ pub struct ServerStatus {
     /// Newest generation of the gateway's configuration.
     pub generation: u64,
     /// Services that exist.
-    pub services: u64,
+    pub services: usize,
     /// Replicas that run.
-    pub replicas: u64,
+    pub replicas: usize,
 }
 
 impl ServerStatus {

@@ -34,11 +34,30 @@ pub fn storage_source(uri: &str) -> Result<StorageSource, String> {
         "file" => file(rest),
         "bundle" => bundle(rest),
         "s3" | "gs" | "hdfs" | "webhdfs" | "hf" | "modelscope" | "http" | "https" | "pvc" | "oci" | "oci+native"
-        | "oci+fetch" | "git" => {
-            Err(format!("`{scheme}://` is not supported yet: fetch the model and write `file:///…` with its path"))
-        }
+        | "oci+fetch" | "git" => Err(format!(
+            "`{}`: `{scheme}://` is not supported yet: fetch the model and write `file:///…` with its path",
+            clipped(uri)
+        )),
         _ => Err(format!("`{}://` is no known scheme: write `file:///…` or `bundle://sha256:…`", clipped(scheme))),
     }
+}
+
+/// `file://./…` and `file://../…` as absolute, from the directory `base`; nothing for another URI.
+pub(super) fn beside(uri: &str, base: &str) -> Option<String> {
+    let relative = uri
+        .strip_prefix("file://")
+        .filter(|path| matches!(*path, "." | "..") || path.starts_with("./") || path.starts_with("../"))?;
+    let mut parts: Vec<&str> = base.split('/').filter(|part| !part.is_empty()).collect();
+    for part in relative.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(format!("file:///{}", parts.join("/")))
 }
 
 fn file(path: &str) -> Result<StorageSource, String> {
@@ -75,6 +94,16 @@ mod tests {
         assert_eq!(storage_source("file:///a b/m.onnx"), Ok(StorageSource::File("/a b/m.onnx".into())));
         let digest = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(storage_source(&format!("bundle://{digest}")), Ok(StorageSource::Bundle(BundleDigest(digest))));
+    }
+
+    #[test]
+    fn paths_beside_the_manifest() {
+        let beside = |uri| beside(uri, "/a/b");
+        assert_eq!(beside("file://./m.onnx").as_deref(), Some("file:///a/b/m.onnx"));
+        assert_eq!(beside("file://../x/./m").as_deref(), Some("file:///a/x/m"));
+        assert_eq!(beside("file://../../../m").as_deref(), Some("file:///m"));
+        assert_eq!(beside("file://.").as_deref(), Some("file:///a/b"));
+        assert_eq!((beside("file:///m"), beside("file://m"), beside("s3://./m")), (None, None, None));
     }
 
     #[test]

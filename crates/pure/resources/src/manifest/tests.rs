@@ -181,7 +181,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "file:///models",
         "s3://models",
-        "spec.predictor.model.storageUri: `s3://` is not supported yet: fetch the model and write `file:///…` with its path",
+        "spec.predictor.model.storageUri: `s3://models/spam.onnx`: `s3://` is not supported yet: fetch the model and write `file:///…` with its path",
     ),
     (
         "memory: 64Mi",

@@ -1,0 +1,180 @@
+//! What `--help` shows below the options.
+
+pub(super) const TOP: &str = "\
+Roles, the processes that `berth up` starts:
+  gateway      The door that clients talk to
+  runtime      Loads one model and answers for it
+  controller   Keeps what was asked for running
+
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  not found
+  4  Berth is not running
+  5  refused: the model or the manifest is wrong
+  6  timed out
+  130  interrupted
+
+Examples:
+  berth up
+  berth deploy spam ./spam.onnx
+  berth infer spam --input rows.csv
+  berth get -o json";
+
+pub(super) const UP: &str = "\
+Makes the key `local` on the first run and keeps it in DIR/local.key, readable by you alone.
+Ctrl-C finishes the requests that have begun, then stops; a second Ctrl-C stops at once.
+
+Examples:
+  berth up
+  berth up --detach --listen 127.0.0.1:9000
+  berth up --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem";
+
+pub(super) const DOWN: &str = "\
+Also stops what is left when the controller is gone.
+
+Examples:
+  berth down
+  berth down --data-dir /srv/berth";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  berth status
+  berth status -o json";
+
+pub(super) const DEPLOY: &str = "\
+Makes the service, or gives it a new revision; the old one serves until the new one is ready.
+Ctrl-C stops the waiting, not the service.
+
+Examples:
+  berth deploy spam ./spam.onnx
+  berth deploy spam ./spam-bundle --replicas 2 --timeout 10
+  berth deploy spam ./spam.onnx --no-wait";
+
+pub(super) const APPLY: &str = "\
+A manifest, with every field that may be left out marked:
+  apiVersion: berth.dev/v1alpha1
+  kind: InferenceService
+  metadata:
+    name: spam
+  spec:
+    predictor:
+      minReplicas: 2                          # optional
+      containerConcurrency: 8                 # optional
+      timeout: 30                             # optional, seconds
+      model:
+        modelFormat: {name: onnx}
+        storageUri: file:///models/spam.onnx  # or file://./spam.onnx, beside the manifest
+        resources:                            # optional
+          requests: {cpu: 500m, memory: 256Mi}
+          limits: {cpu: '2', memory: 1Gi}
+
+Examples:
+  berth apply -f service.yaml
+  berth apply -f service.yaml --wait
+  berth get spam -o yaml | berth apply -f -";
+
+pub(super) const GET: &str = "\
+Examples:
+  berth get
+  berth get spam -o wide
+  berth get --watch
+  berth get -o json";
+
+pub(super) const DESCRIBE: &str = "\
+Examples:
+  berth describe spam
+  berth describe spam -o json";
+
+pub(super) const LOGS: &str = "\
+Lines are printed for people; `-o json` prints them as they were written.
+
+Examples:
+  berth logs spam
+  berth logs spam --tail 10 --follow
+  berth logs spam --replica spam-1-x7k2p9q4ab -o json";
+
+pub(super) const EVENTS: &str = "\
+Examples:
+  berth events
+  berth events spam --limit 10
+  berth events --watch -o json";
+
+pub(super) const INFER: &str = "\
+JSON is a request of the Open Inference Protocol, an array of rows, an array of objects with the names of
+columns, or an object with the inputs by name. CSV columns become one input in their order, or inputs by name.
+The key is never an argument, where other users of the machine could read it.
+
+Examples:
+  berth infer spam --input rows.json
+  berth infer spam --input rows.csv -o json
+  berth infer encoder --input ids=ids.npy --input mask=mask.npy --outputs embedding
+  echo '[[5.1, 3.5, 1.4, 0.2]]' | berth infer iris --input -
+  BERTH_API_KEY=$(cat reader.key) berth infer spam --input rows.npy --url https://models.example:8443 --tls-ca ca.pem";
+
+pub(super) const KEY: &str = "\
+Examples:
+  berth key create reader --allow infer:spam
+  berth key list
+  berth key revoke reader";
+
+pub(super) const KEY_CREATE: &str = "\
+Berth keeps only a digest of the key: what is shown now cannot be shown again.
+
+Examples:
+  berth key create reader --allow infer:spam
+  berth key create dashboard --allow metrics --allow 'metadata:*'
+  berth key create batch --allow 'infer:*' --save batch.key";
+
+pub(super) const KEY_LIST: &str = "\
+Examples:
+  berth key list
+  berth key list -o json";
+
+pub(super) const KEY_REVOKE: &str = "\
+Examples:
+  berth key revoke reader";
+
+pub(super) const DELETE: &str = "\
+Requests that have begun are finished.
+
+Examples:
+  berth delete spam
+  berth delete spam eggs --wait";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  berth completions bash > ~/.local/share/bash-completion/completions/berth
+  berth completions zsh > ~/.zfunc/_berth
+  berth completions fish > ~/.config/fish/completions/berth.fish";
+
+pub(super) const DOCTOR: &str = "\
+Ends with 1 when models could not be served here.
+
+Examples:
+  berth doctor
+  berth doctor -o json";
+
+pub(super) const VERSION: &str = "\
+Examples:
+  berth version
+  berth version -o json";
+
+pub(super) const GATEWAY: &str = "\
+Started by the controller. It goes on with its last configuration when the controller is gone.
+
+Examples:
+  berth gateway --data-dir /srv/berth --listen 127.0.0.1:8080";
+
+pub(super) const RUNTIME: &str = "\
+Started by the controller, one for each replica. Ends with 3 when the model does not load.
+
+Examples:
+  berth runtime --listen 127.0.0.1:9000 --model spam=./spam.onnx";
+
+pub(super) const CONTROLLER: &str = "\
+Started by `berth up`. Gateway and runtimes go on when it is gone, and it takes them over when it is back.
+
+Examples:
+  berth controller --data-dir /srv/berth --listen 127.0.0.1:8080";
