@@ -128,6 +128,7 @@ fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(9)) => "signal 9: killed, by a person or because memory ran out".to_owned(),
+        (None, Some(31)) => "signal 31: it made a system call for which the sandbox ends a process".to_owned(),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "no exit code".to_owned(),
     }

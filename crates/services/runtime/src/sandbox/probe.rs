@@ -42,15 +42,18 @@ pub enum Outcome {
 }
 
 /// One act, tried twice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Probe {
     /// What was tried.
     pub name: String,
     /// What comes of it without the sandbox.
+    #[serde(rename = "outside")]
     pub without_sandbox: Outcome,
     /// What comes of it inside the sandbox.
+    #[serde(rename = "inside")]
     pub with_sandbox: Outcome,
     /// Whether the sandbox is meant to allow it.
+    #[serde(rename = "meant")]
     pub is_meant: bool,
 }
 
@@ -80,7 +83,7 @@ pub struct Scene {
 }
 
 /// What [`self_test`] found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
     /// Every act.
     pub probes: Vec<Probe>,
