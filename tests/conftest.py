@@ -60,7 +60,7 @@ def serving(example: Path) -> Iterator[Platform]:
         for name, source in sources.items():
             platform.create(name, source)
         for name in sources:
-            platform.wait_ready(name, 120)
+            platform.wait_ready_at_first(name)
         yield platform
     finally:
         platform.destroy()

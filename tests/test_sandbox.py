@@ -10,6 +10,7 @@ from harness import cases, procs
 from harness.platform import Platform, condition
 
 SECCOMP_FILTER = "2"
+PASSED_ON = ("PATH", "HOME", "LANG", "RUST_LOG", "RUST_BACKTRACE", "BERTH_ONNXRUNTIME", "ORT_DISABLE_TELEMETRY")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_a_runtime_inherits_nothing(platform: Platform) -> None:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         names = {entry.split(b"=")[0].decode() for entry in environment if entry}
         assert "SOME_PASSWORD" not in names
-        assert all(name in ("PATH", "HOME", "RUST_LOG", "RUST_BACKTRACE", "LANG", "BERTH_ONNXRUNTIME") or name.startswith("OTEL_") for name in names), names
+        assert all(name in PASSED_ON or name.startswith("OTEL_") for name in names), names
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             target = os.readlink(descriptor)
             assert "berth.db" not in target and "control.sock" not in target and "local.key" not in target, target

@@ -138,7 +138,7 @@ class Platform:
     def runtime_pids(self) -> list[int]:
         return sorted(pid for pid, arguments in self.processes().items() if arguments[1] == "runtime")
 
-    def logs(self, lines: int = 60) -> str:
+    def logs(self, lines: int = 30) -> str:
         """The ends of every log, for a person who wants to know why a test failed."""
         files = [self.output, *sorted((self.data / "logs").glob("*.log"))]
         texts = [(file.name, file.read_text(errors="replace")) for file in files if file.exists()]
@@ -182,11 +182,21 @@ class Platform:
     def deploy(self, name: str, source: Path, **predictor: Any) -> None:
         """Asks for a service and waits until it is ready."""
         self.create(name, source, **predictor)
-        self.wait_ready(name)
+        self.wait_ready_at_first(name)
 
     def wait_ready(self, name: str, seconds: float = 60) -> dict:
         """Waits until the newest revision answers."""
-        return procs.wait_until(lambda: self.ready(name), f"`{name}` to be ready\n{self.logs()}", seconds)
+        return procs.wait_until(lambda: self.ready(name), f"`{name}` to be ready", seconds)
+
+    def wait_ready_at_first(self, name: str, seconds: float = 120) -> dict:
+        """The same for a service that has no reason to fail even once."""
+
+        def ready() -> dict | None:
+            found = condition(self.service(name), "Ready")
+            assert found.get("reason") != "CrashLoopBackOff", found["message"]
+            return self.ready(name)
+
+        return procs.wait_until(ready, f"`{name}` to be ready", seconds)
 
     def ready(self, name: str) -> dict | None:
         service = self.service(name)

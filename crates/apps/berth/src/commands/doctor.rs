@@ -1,6 +1,6 @@
 //! `berth doctor`: what this machine offers.
 
-use std::{env, fs, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{env, fs, io, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use runtime::{library, sandbox::probe};
 use serde::Serialize;
@@ -36,7 +36,8 @@ pub(super) fn doctor(context: &Context) -> Result<(), Failure> {
     // The library must not be loaded in a process where it would send telemetry.
     library::silence().map_err(|error| Failure::failed(error.to_string()))?;
     let mut checks = vec![kernel(), data_dir(context), memory()];
-    checks.extend(sandbox());
+    let findings = probe::self_test();
+    checks.extend(sandbox(&findings));
     checks.push(onnxruntime());
     let bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
     let out = context.out;
@@ -51,7 +52,7 @@ pub(super) fn doctor(context: &Context) -> Result<(), Failure> {
             .map(|check| vec![check.name.to_owned(), word(check.verdict), check.detail.replace('\n', "; ")]);
         out.text(&table(&["CHECK", "RESULT", "DETAIL"], rows.collect()))?;
     } else {
-        out.value(&json!({"ok": !bad, "checks": checks}))?;
+        out.value(&json!({"ok": !bad, "checks": checks, "sandbox": findings.ok()}))?;
     }
     if bad { Err(Failure::failed("models cannot be served here")) } else { Ok(()) }
 }
@@ -100,8 +101,8 @@ fn memory() -> Check {
 }
 
 /// Tries in a process of its own what a model must not be able to do.
-fn sandbox() -> Vec<Check> {
-    let findings = match probe::self_test() {
+fn sandbox(findings: &io::Result<probe::Findings>) -> Vec<Check> {
+    let findings = match findings {
         Ok(findings) => findings,
         Err(error) => return vec![Check::new("sandbox", Verdict::Bad, format!("it cannot be tried: {error}"))],
     };
