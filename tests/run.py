@@ -2,7 +2,7 @@
 """Runs the whole-platform tests with the built executable; arguments go to pytest. `make test` calls it.
 
 BERTH_BIN names the executable (default: `debug/berth` of the cargo target directory), BERTH_KILLS how often the crash
-test kills everything (default 20), BERTH_SEED its seed.
+test kills everything (default 200), BERTH_SEED its seed.
 """
 
 import os

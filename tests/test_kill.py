@@ -1,6 +1,6 @@
 """Kill -9: of a runtime and of the controller under load, of the gateway, and of everything in the middle of a deploy.
 
-BERTH_KILLS says how often everything is killed (default 20), BERTH_SEED where and when.
+BERTH_KILLS says how often everything is killed (default 200), BERTH_SEED where and when.
 """
 
 import os
@@ -17,7 +17,7 @@ from harness import cases, procs
 from harness.load import Load
 from harness.platform import ApiError, Platform, executable
 
-KILLS = int(os.environ.get("BERTH_KILLS", "20"))
+KILLS = int(os.environ.get("BERTH_KILLS", "200"))
 SEED = int(os.environ.get("BERTH_SEED", "1"))
 # Kills of a runtime in one test. Fewer than would bring the longest back-off between restarts.
 RUNTIME_KILLS = 3
