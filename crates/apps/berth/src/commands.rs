@@ -77,6 +77,8 @@ async fn asking(context: &Context, command: Command) -> Result<(), Failure> {
 /// Ends a command at Ctrl-C. What Berth was asked for goes on.
 async fn interruptible(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
+        // A command that has more to say about its end says it.
+        biased;
         outcome = command => outcome,
         _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
     }

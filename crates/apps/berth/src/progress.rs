@@ -9,6 +9,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::printable;
 
+/// A message longer than the line is cut.
+fn style() -> ProgressStyle {
+    let style = ProgressStyle::default_spinner();
+    let cut = style.clone().template("{spinner} {wide_msg}").unwrap_or(style);
+    cut.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
+}
+
 /// Says what is being waited for.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -43,7 +50,7 @@ impl Progress {
         }
         let spinner = self.spinner.get_or_insert_with(|| {
             let spinner = ProgressBar::new_spinner();
-            spinner.set_style(ProgressStyle::default_spinner().tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
+            spinner.set_style(style());
             spinner.enable_steady_tick(Duration::from_millis(100));
             spinner
         });

@@ -3,11 +3,7 @@
 //! Flow: start the controller, wait until the gateway is ready, make the local key, stay, start a controller that dies anew, drain.
 //! Guarantees: one `berth up` for each data directory. Gateway and runtimes outlive both it and the controller.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitStatus,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitStatus, time::Duration};
 
 use client::ServerStatus;
 use tokio::{
@@ -21,16 +17,17 @@ use crate::{
     context::Context,
     failure::{Exit, Failure},
     progress::Progress,
-    quantities::counted,
     roles::CUT_OFF,
 };
 
 mod controller;
+mod down;
 mod key;
 mod lock;
 mod processes;
 
 use controller::Controller;
+pub(crate) use down::down;
 pub(crate) use key::write_private;
 pub(crate) use processes::leftovers;
 
@@ -234,6 +231,8 @@ fn was_asked(ended: ExitStatus) -> bool {
 /// Asks for the end and shows what is left, until a second signal.
 async fn drain(context: &Context, mut controller: Controller, signals: &mut Signals) -> Result<(), Failure> {
     context.out.note("stopping: requests that have begun are finished first; Ctrl-C again stops at once");
+    // Held from now on: a process that drains has closed its socket already and is not found by it.
+    let running = leftovers(context.data_dir());
     if context.client.shutdown().await.is_err() {
         controller.terminate();
     }
@@ -249,10 +248,11 @@ async fn drain(context: &Context, mut controller: Controller, signals: &mut Sign
             () = signals.next() => {
                 progress.done();
                 controller.kill();
+                processes::kill(running).await;
                 processes::kill(leftovers(context.data_dir())).await;
                 return Err(Failure::new(Exit::Interrupted, "stopped at once; requests were cut off"));
             }
-            _ = look.tick() => progress.say(&left(context.data_dir())),
+            _ = look.tick() => progress.say(&processes::left(&running)),
         }
         if Instant::now() > end {
             controller.kill();
@@ -260,27 +260,13 @@ async fn drain(context: &Context, mut controller: Controller, signals: &mut Sign
         }
     }
     progress.done();
+    processes::stop(running).await?;
     stop_left(context).await
-}
-
-/// What the drain still waits for.
-fn left(data_dir: &Path) -> String {
-    let left = leftovers(data_dir);
-    let replicas = left.iter().filter(|process| process.role == "runtime").count();
-    let gateway = left.iter().any(|process| process.role == "gateway");
-    match (gateway, replicas) {
-        (true, _) => format!("the gateway finishes its requests; {} after it", counted(replicas, "replica")),
-        (false, 0) => "the controller finishes".to_owned(),
-        (false, _) => format!("{} left to finish", counted(replicas, "replica")),
-    }
 }
 
 /// Stops what no controller looks after any more.
 async fn stop_left(context: &Context) -> Result<(), Failure> {
-    let left = leftovers(context.data_dir());
-    if !left.is_empty() {
-        processes::stop(left).await?;
-    }
+    processes::stop(leftovers(context.data_dir())).await?;
     context.out.note("stopped");
     Ok(())
 }
@@ -292,54 +278,4 @@ async fn stop_controller(context: &Context, controller: &mut Controller) {
     if tokio::time::timeout(STOP_TIME_MAX, controller.wait()).await.is_err() {
         controller.kill();
     }
-}
-
-pub(crate) async fn down(context: &Context) -> Result<(), Failure> {
-    let data_dir = context.data_dir();
-    let mut running = leftovers(data_dir);
-    let asked = match context.client.status().await {
-        Ok(_) => context.client.shutdown().await,
-        Err(error) => Err(error),
-    };
-    let mut progress = context.progress();
-    let foreground = lock::holder(data_dir);
-    match asked {
-        Ok(()) => {}
-        Err(error) => {
-            // A `berth up` without a controller would start one again.
-            if let Some(up) = foreground.and_then(processes::Process::berth_up) {
-                up.terminate();
-                running.push(up);
-            } else if running.is_empty() {
-                return Err(error.into());
-            }
-            progress.say("the controller does not answer: stopping its processes");
-            processes::stop(std::mem::take(&mut running)).await?;
-        }
-    }
-    let end = Instant::now() + STOP_TIME_MAX;
-    let mut look = tokio::time::interval(DRAIN_LOOK);
-    for process in &running {
-        loop {
-            tokio::select! {
-                () = process.ended() => break,
-                _ = look.tick() => progress.say(&left(data_dir)),
-                () = tokio::time::sleep_until(end) => {
-                    let failure = Failure::new(Exit::TimedOut, format!("the {} (process {}) does not stop", process.role, process.pid));
-                    return Err(failure.hint("see its log in the data directory; `kill -9` ends it"));
-                }
-            }
-        }
-    }
-    progress.done();
-    // What was starting just then.
-    let late = leftovers(data_dir);
-    if !late.is_empty() {
-        processes::stop(late).await?;
-    }
-    if context.out.is_for_people() {
-        context.out.note("stopped");
-        return Ok(());
-    }
-    context.out.value(&serde_json::json!({"stopped": true, "dataDir": data_dir}))
 }

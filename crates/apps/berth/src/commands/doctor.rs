@@ -72,9 +72,11 @@ fn data_dir(context: &Context) -> Check {
     let path = context.data_dir();
     let shown = path.display();
     match fs::metadata(path) {
-        Ok(meta) if meta.mode() & 0o077 != 0 => {
-            Check::new("data directory", Verdict::Bad, format!("`{shown}` is open to others: run `chmod 700 {shown}`"))
-        }
+        Ok(meta) if meta.mode() & 0o022 != 0 => Check::new(
+            "data directory",
+            Verdict::Bad,
+            format!("others can write to `{shown}`: run `chmod 700 {shown}`"),
+        ),
         Ok(meta) if meta.uid() != rustix::process::geteuid().as_raw() => Check::new(
             "data directory",
             Verdict::Bad,

@@ -128,12 +128,22 @@ impl Door {
             None => send(stream, request).await,
             Some(tls) => {
                 let name = ServerName::try_from(host).map_err(|error| away(&error))?;
-                let stream = tls.connect(name, stream).await.map_err(|error| away(&error))?;
+                let stream = tls.connect(name, stream).await.map_err(|error| match distrusted(&error) {
+                    true => Failure::failed(format!("the gateway at `{}` shows a certificate that is not trusted", self.base))
+                        .hint("name its certificate, or its authority's, with `--tls-ca`; the authority's must bear the host's name"),
+                    false => away(&error),
+                })?;
                 send(stream, request).await
             }
         };
         exchanged.map_err(|error| away(&daemon::supervisor::chain(error.as_ref())))
     }
+}
+
+/// Whether a handshake ended because of the server's certificate.
+fn distrusted(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+    matches!(inner, Some(TlsError::InvalidCertificate(_)))
 }
 
 /// Sends the request and takes the answer, moving the connection on meanwhile.

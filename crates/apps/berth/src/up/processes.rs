@@ -16,7 +16,10 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal},
 };
 
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    quantities::counted,
+};
 
 /// Time for one process to finish its requests: its own grace and a little.
 const STOP_TIME_MAX: Duration = Duration::from_secs(40);
@@ -97,6 +100,17 @@ fn listener(socket: &Path) -> Option<Process> {
     let peer = socket_peercred(stream.as_fd()).ok()?;
     let process = Process::of(peer.pid.as_raw_nonzero().get())?;
     (peer.uid == geteuid()).then_some(process)
+}
+
+/// What a drain still waits for.
+pub(super) fn left(running: &[Process]) -> String {
+    let alive = |role: &str| running.iter().filter(|process| process.role == role && process.is_alive()).count();
+    let replicas = alive("runtime");
+    match (alive("gateway"), replicas) {
+        (1.., _) => format!("the gateway finishes its requests; {} after it", counted(replicas, "replica")),
+        (0, 0) => "the controller finishes".to_owned(),
+        (0, _) => format!("{} left to finish", counted(replicas, "replica")),
+    }
 }
 
 /// Stops them one role after the other; kills what does not stop in time.
