@@ -65,7 +65,8 @@ def wait_up(berth: Path, up: subprocess.Popen) -> dict | None:
         # In a session of its own, like every command here, so that Ctrl-C is Berth's alone.
         asked = subprocess.run([berth, "status", "-o", "json"], capture_output=True, text=True, start_new_session=True)
         status = json.loads(asked.stdout) if asked.returncode == 0 else {}
-        if (status.get("gateway") or {}).get("ready"):
+        # The key is made right after the gateway is ready.
+        if (status.get("gateway") or {}).get("ready") and (Path(status["dataDir"]) / "local.key").exists():
             return status
         if time.monotonic() > end:
             raise RuntimeError(f"Berth did not start within {START_SECONDS_MAX} s: {asked.stderr.strip() or asked.stdout.strip()}")
