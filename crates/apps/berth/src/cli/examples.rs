@@ -163,12 +163,14 @@ Examples:
 
 pub(super) const GATEWAY: &str = "\
 Started by the controller. It goes on with its last configuration when the controller is gone.
+Ends with 7 when requests were cut off.
 
 Examples:
   berth gateway --data-dir /srv/berth --listen 127.0.0.1:8080";
 
 pub(super) const RUNTIME: &str = "\
-Started by the controller, one for each replica. Ends with 3 when the model does not load.
+Started by the controller, one for each replica. Ends with 3 when the model does not load, with 7 when
+requests were cut off.
 
 Examples:
   berth runtime --listen 127.0.0.1:9000 --model spam=./spam.onnx";
