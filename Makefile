@@ -57,7 +57,7 @@ deny: ## Check licences, sources and bans of dependencies
 		echo "deny: building cargo-deny $(CARGO_DENY) (a few minutes, once)"
 		env -u CARGO_TARGET_DIR cargo install cargo-deny --version $(CARGO_DENY) --locked --root "$(TOOLS)"
 	fi
-	"$(TOOLS)/bin/cargo-deny" --locked check --hide-inclusion-graph bans licenses sources
+	"$(TOOLS)/bin/cargo-deny" --log-level error --locked check --hide-inclusion-graph bans licenses sources
 
 install: tools ## Build for installation and install under PREFIX (default /usr/local)
 	@echo "install: building Berth for installation (several minutes)"
