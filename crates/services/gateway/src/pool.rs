@@ -122,12 +122,16 @@ impl Upstream {
     /// Leaves it alone for a while, and forgets its connections.
     pub(crate) fn rest(&self, now: Instant) {
         self.resting_until.store(self.since_epoch(now + REST_TIME), Ordering::Relaxed);
-        self.forget_idle();
+        self.forget();
     }
 
-    /// Forgets the connections that wait: where one was closed, the others may be, too.
-    pub(crate) fn forget_idle(&self) {
+    /// Forgets its connections: where one was closed, the others are most likely too, whether or not their tasks have noticed.
+    /// Requests under way on a shared one keep it until they end.
+    pub(crate) fn forget(&self) {
         lock(&self.idle).clear();
+        for slot in &self.shared {
+            drop(lock(slot).take());
+        }
     }
 
     /// Ends the rest, because a new configuration still names it.

@@ -95,10 +95,10 @@ impl Gateway {
             span.fail(refusal.kind.reason());
             drop(span);
             let now = Instant::now();
-            if failure == Failure::Closed {
-                // A waiting connection may have ended at the wrong moment: the replica itself is asked again at once.
-                sends += 1;
-                found.upstream.forget_idle();
+            sends += u32::from(failure == Failure::Closed);
+            if failure == Failure::Closed && sends == 1 {
+                // A connection may have ended at the wrong moment: the replica itself is asked again at once, on a new one.
+                found.upstream.forget();
             } else {
                 found.upstream.rest(now);
             }
