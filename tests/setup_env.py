@@ -37,7 +37,9 @@ def environment() -> Path:
     print(f"tests: making a Python environment in {venv}", flush=True)
     made = subprocess.run([sys.executable, "-m", "venv", venv])
     if made.returncode != 0:
-        raise SystemExit("python's venv module is missing or incomplete: install it (Debian: apt-get install python3-venv)")
+        raise SystemExit(
+            "python's venv module is missing or incomplete: install it (Debian: apt-get install python3-venv)"
+        )
     # Wheels only and no resolving: the list is whole, so what is installed is what it says.
     options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--progress-bar", progress_bar()]
     subprocess.run([python, "-m", "pip", "install", *options, "-r", cache.TESTS / "requirements.txt"], check=True)

@@ -60,7 +60,7 @@ PATHS = (
     f"/v2/models/{MINE}/../{OTHER}/infer",
     f"/v2/models/{MINE}/..%2f{OTHER}/infer",
     f"/v2/models/{MINE}%2f..%2f{OTHER}/infer",
-    f"/v2/models/%6fther/infer",
+    "/v2/models/%6fther/infer",
     f"/v2//models/{OTHER}/infer",
     f"/v2/models/{OTHER};{MINE}/infer",
     f"/v2/models/{OTHER}%00/infer",
@@ -76,8 +76,14 @@ GRPC_METHODS = tuple(
         reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
     )
     for method in service.methods
-) + ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/nobody.Service/Nothing", "/inference.GRPCInferenceService/Nothing")
-BODY = json.dumps({"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}).encode()
+) + (
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/nobody.Service/Nothing",
+    "/inference.GRPCInferenceService/Nothing",
+)
+BODY = json.dumps(
+    {"inputs": [{"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
+).encode()
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +162,9 @@ def test_every_path_and_method_refuses(platform: Platform, keys, wrong: str) -> 
     # 400: the request is malformed as HTTP, and nobody looked at it.
     odd = {key: status for key, status in seen.items() if status not in (401, 400)}
     assert not odd
-    assert all(seen[method, path] == 401 for method, path in seen if path.startswith("/v2/models/other") and "%" not in path)
+    assert all(
+        seen[method, path] == 401 for method, path in seen if path.startswith("/v2/models/other") and "%" not in path
+    )
 
 
 # A gRPC client does not send metadata that is not text.
@@ -294,7 +302,9 @@ def test_zz_no_secret_is_left_anywhere(platform: Platform, keys) -> None:
     for pid in platform.processes():
         for name in ("cmdline", "environ"):
             content = Path(f"/proc/{pid}/{name}").read_bytes()
-            assert not any(needle in content for needle in needles), f"a key's secret is in {name} of {procs.command_line(pid)}"
+            assert not any(needle in content for needle in needles), (
+                f"a key's secret is in {name} of {procs.command_line(pid)}"
+            )
 
 
 def test_zz_files_are_for_their_owner_alone(platform: Platform) -> None:
@@ -345,7 +355,11 @@ def call(channel: grpc.Channel, method: str, message: bytes, metadata) -> grpc.S
 
 
 def call_model(channel: grpc.Channel, method: str, model: str, key: str) -> grpc.StatusCode:
-    message = infer_message(model) if method == "ModelInfer" else service_pb2.ModelReadyRequest(name=model).SerializeToString()
+    message = (
+        infer_message(model)
+        if method == "ModelInfer"
+        else service_pb2.ModelReadyRequest(name=model).SerializeToString()
+    )
     return call(channel, f"/inference.GRPCInferenceService/{method}", message, (("authorization", f"Bearer {key}"),))
 
 

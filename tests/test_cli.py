@@ -15,7 +15,22 @@ from harness import cache, cases, procs
 from harness.platform import Platform, executable, manifest
 
 EXAMPLE = cache.ROOT / "examples" / "breast-cancer"
-COMMANDS = ("up", "down", "status", "deploy", "apply", "get", "describe", "logs", "events", "infer", "delete", "key", "completions", "doctor")
+COMMANDS = (
+    "up",
+    "down",
+    "status",
+    "deploy",
+    "apply",
+    "get",
+    "describe",
+    "logs",
+    "events",
+    "infer",
+    "delete",
+    "key",
+    "completions",
+    "doctor",
+)
 USAGE, NOT_FOUND, NOT_RUNNING, REFUSED = 2, 3, 4, 5
 
 
@@ -69,7 +84,13 @@ def test_status(platform: Platform) -> None:
 
 
 def test_what_is_not_there(platform: Platform) -> None:
-    for arguments in (("get", "nobody"), ("describe", "nobody"), ("logs", "nobody"), ("delete", "nobody"), ("infer", "nobody", "--input", EXAMPLE / "row.json")):
+    for arguments in (
+        ("get", "nobody"),
+        ("describe", "nobody"),
+        ("logs", "nobody"),
+        ("delete", "nobody"),
+        ("infer", "nobody", "--input", EXAMPLE / "row.json"),
+    ):
         done = platform.berth(*arguments, check=False)
         assert done.returncode == NOT_FOUND and "nobody" in done.stderr, (arguments, done)
         assert done.stderr.startswith("error: ") and not done.stdout
@@ -129,7 +150,10 @@ def test_a_service_from_deploy_to_delete(platform: Platform) -> None:
     assert changed["status"]["latestReadyRevision"] == 2
     assert changed["metadata"]["uid"] == created["metadata"]["uid"]
     assert "iris" in platform.berth("delete", "iris").stdout
-    procs.wait_until(lambda: [i["metadata"]["name"] for i in as_json(platform, "get")["items"]] == ["breast-cancer"], "iris to be gone")
+    procs.wait_until(
+        lambda: [i["metadata"]["name"] for i in as_json(platform, "get")["items"]] == ["breast-cancer"],
+        "iris to be gone",
+    )
 
 
 def test_apply_a_manifest(platform: Platform, tmp_path: Path) -> None:
@@ -164,14 +188,19 @@ def test_apply_a_manifest(platform: Platform, tmp_path: Path) -> None:
         (lambda m: m["spec"]["predictor"].update(minReplicas="two"), ("minReplicas",)),
         (lambda m: m["spec"]["predictor"].update(timeout=99999), ("timeout",)),
         (lambda m: m["spec"]["predictor"]["model"]["modelFormat"].update(name="sklearn"), ("sklearn", "onnx")),
-        (lambda m: m["spec"]["predictor"]["model"].update(storageUri="s3://bucket/model"), ("s3://bucket/model", "file://")),
+        (
+            lambda m: m["spec"]["predictor"]["model"].update(storageUri="s3://bucket/model"),
+            ("s3://bucket/model", "file://"),
+        ),
         (lambda m: m["metadata"].update(name="Not A Label"), ("Not A Label",)),
         (lambda m: m.update(kind="InferenceServices"), ("InferenceService",)),
         (lambda m: m.update(apiVersion="v1"), ("berth.dev/v1alpha1",)),
         (lambda m: m["spec"]["predictor"]["model"].update(resources={"limits": {"cpu": "many"}}), ("many",)),
     ],
 )
-def test_a_manifest_with_a_mistake_is_told_which(platform: Platform, tmp_path: Path, change, named: tuple[str, ...]) -> None:
+def test_a_manifest_with_a_mistake_is_told_which(
+    platform: Platform, tmp_path: Path, change, named: tuple[str, ...]
+) -> None:
     wrong = manifest("wrong", cases.made("iris.onnx")())
     change(wrong)
     (tmp_path / "service.yaml").write_text(yaml.safe_dump(wrong))
@@ -220,18 +249,30 @@ def test_completions(platform: Platform, shell: str, tmp_path: Path) -> None:
     assert "deploy" in script and "berth" in script
     if shell == "bash":
         (tmp_path / "berth.bash").write_text(script)
-        ask = f'source {tmp_path}/berth.bash; COMP_WORDS=(berth dep); COMP_CWORD=1; _berth berth dep berth; echo "${{COMPREPLY[@]}}"'
+        words = 'COMP_WORDS=(berth dep); COMP_CWORD=1; _berth berth dep berth; echo "${COMPREPLY[@]}"'
+        ask = f"source {tmp_path}/berth.bash; {words}"
         assert "deploy" in subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True).stdout
 
 
 def test_usage_errors(platform: Platform) -> None:
-    for arguments in (("frobnicate",), ("deploy",), ("get", "-o", "xml"), ("key", "create", "x"), ("deploy", "a", "b", "c")):
+    for arguments in (
+        ("frobnicate",),
+        ("deploy",),
+        ("get", "-o", "xml"),
+        ("key", "create", "x"),
+        ("deploy", "a", "b", "c"),
+    ):
         done = platform.berth(*arguments, check=False)
         assert done.returncode == USAGE and done.stderr.startswith("error: "), (arguments, done)
 
 
 def test_a_closed_pipe_is_no_crash(platform: Platform) -> None:
-    done = subprocess.run(["bash", "-c", f"'{executable()}' events | true; exit ${{PIPESTATUS[0]}}"], env=platform.env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-c", f"'{executable()}' events | true; exit ${{PIPESTATUS[0]}}"],
+        env=platform.env,
+        capture_output=True,
+        text=True,
+    )
     assert "panicked" not in done.stderr and done.returncode != 101
 
 

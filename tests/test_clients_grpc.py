@@ -5,9 +5,9 @@ import queue
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from google.protobuf.descriptor_pool import DescriptorPool
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
@@ -173,7 +173,9 @@ def test_health_and_metadata(client) -> None:
 def test_a_model_that_is_not_there_is_not_ready(stub, metadata) -> None:
     for name, version in (("nobody", ""), ("iris", "7")):
         try:
-            assert not stub.ModelReady(service_pb2.ModelReadyRequest(name=name, version=version), metadata=metadata).ready
+            assert not stub.ModelReady(
+                service_pb2.ModelReadyRequest(name=name, version=version), metadata=metadata
+            ).ready
         except grpc.RpcError as refused:
             assert refused.code() == grpc.StatusCode.NOT_FOUND
 

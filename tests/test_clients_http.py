@@ -37,7 +37,9 @@ def client(serving: Platform):
 def test_answers_are_onnxruntimes(client, case: cases.Case, wire: str) -> None:
     binary = wire == "binary"
     expected = case.expected()
-    result = client.infer(case.service, http_inputs(case.inputs(), binary), outputs=http_outputs(list(expected), binary))
+    result = client.infer(
+        case.service, http_inputs(case.inputs(), binary), outputs=http_outputs(list(expected), binary)
+    )
     cases.check({name: result.as_numpy(name) for name in expected}, expected)
 
 
@@ -56,7 +58,9 @@ def test_the_example_gives_its_golden_answer(client, example, wire: str) -> None
 def test_every_datatype_comes_back_unchanged(client, datatype: str, wire_in: str, wire_out: str) -> None:
     value = cases.VALUES[datatype]
     inputs = http_inputs({"INPUT0": value}, wire_in == "binary", datatype)
-    result = client.infer(f"identity-{datatype.lower()}", inputs, outputs=http_outputs(["OUTPUT0"], wire_out == "binary"))
+    result = client.infer(
+        f"identity-{datatype.lower()}", inputs, outputs=http_outputs(["OUTPUT0"], wire_out == "binary")
+    )
     output = result.get_output("OUTPUT0")
     assert output["datatype"] == datatype
     assert ("binary_data_size" in output.get("parameters", {})) == (wire_out == "binary")
@@ -222,7 +226,12 @@ def test_a_model_that_fails_says_so_and_lives(client) -> None:
 def test_bytes_of_the_wrong_number(serving: Platform) -> None:
     tensor = {"name": "input", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 12}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    for body, length in ((head + b"\0" * 12, len(head)), (head + b"\0" * 16, len(head)), (head, len(head) + 1), (head, -1)):
+    for body, length in (
+        (head + b"\0" * 12, len(head)),
+        (head + b"\0" * 16, len(head)),
+        (head, len(head) + 1),
+        (head, -1),
+    ):
         headers = {**serving.headers, "inference-header-content-length": str(length)}
         answer = requests.post(f"{serving.url}/v2/models/iris/infer", body, headers=headers, timeout=30)
         assert answer.status_code == 400 and answer.json()["error"]
@@ -258,7 +267,9 @@ def test_a_raw_request_is_nothing_but_bytes(serving: Platform) -> None:
 def test_answers_say_how_long_they_took_and_which_request_they_are_of(serving: Platform) -> None:
     tensor = {"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}
     headers = {**serving.headers, "x-request-id": "abc-123"}
-    answer = requests.post(f"{serving.url}/v2/models/iris/infer", json={"inputs": [tensor]}, headers=headers, timeout=30)
+    answer = requests.post(
+        f"{serving.url}/v2/models/iris/infer", json={"inputs": [tensor]}, headers=headers, timeout=30
+    )
     assert answer.headers["x-request-id"] == "abc-123"
     assert "compute;dur=" in answer.headers["server-timing"]
     assert answer.headers["content-type"].startswith("application/json")

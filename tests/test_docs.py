@@ -1,4 +1,4 @@
-"""What the documents say works: every block marked `sh berth-test` is run, in order, each page on a platform of its own."""
+"""What the documents say works: each block marked `sh berth-test` is run, in order, a platform for each page."""
 
 import re
 import shutil

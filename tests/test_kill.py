@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,10 @@ def test_a_killed_runtime_fails_no_request_and_comes_back(platform: Platform, re
     platform.deploy(name, cases.made("iris.onnx")(), minReplicas=replicas)
     with Load(platform, name) as load:
         for _ in range(RUNTIME_KILLS):
-            before = replica_pids(platform, name)
-            procs.kill(before[0])
-            procs.wait_until(lambda: whole_again(platform, name, before[0], replicas), "the replica to be back")
+            victim = replica_pids(platform, name)[0]
+            procs.kill(victim)
+            back = partial(whole_again, platform, name, victim, replicas)
+            procs.wait_until(back, "the replica to be back")
             load.wait_for_more(20)
     assert not load.failures
     reasons = [event["reason"] for event in platform.api("GET", f"/events?service={name}&limit=200")["items"]]
@@ -109,7 +111,7 @@ def test_a_killed_gateway_is_started_again(platform: Platform) -> None:
 
 
 class Crashes:
-    """Deploys, updates or deletes `victim`, kills everything at a point that the seed chooses, and looks what is left."""
+    """Deploys, updates or deletes `victim`, kills everything at a point that the seed chooses, and looks."""
 
     def __init__(self, platform: Platform, seed: int) -> None:
         self.platform, self.random = platform, random.Random(seed)
@@ -178,7 +180,9 @@ class Crashes:
             assert status.status_code == 404, f"{when}: {status.text}"
             return None
         self.platform.wait_ready("victim")
-        described = requests.get(f"{self.platform.url}/v2/models/victim", headers=self.platform.headers, timeout=30).json()
+        described = requests.get(
+            f"{self.platform.url}/v2/models/victim", headers=self.platform.headers, timeout=30
+        ).json()
         model = 0 if len(described["inputs"]) == 2 else 1
         self.check_answer(model, when)
         return model
@@ -255,7 +259,9 @@ def listening_address(arguments: list[str], address: str) -> str:
 def answers(address: str, service: str, headers: dict[str, str]) -> bool:
     row = {"name": "input", "shape": [1, 4], "datatype": "FP32", "data": cases.irises(0)["input"].ravel().tolist()}
     try:
-        answer = requests.post(f"http://{address}/v2/models/{service}/infer", json={"inputs": [row]}, headers=headers, timeout=30)
+        answer = requests.post(
+            f"http://{address}/v2/models/{service}/infer", json={"inputs": [row]}, headers=headers, timeout=30
+        )
     except requests.RequestException:
         return False
     return answer.status_code == 200 and np.array(answer.json()["outputs"][0]["data"]).tolist() == [0]

@@ -16,9 +16,13 @@ from harness.platform import Platform
 ROW = [5.1, 3.5, 1.4, 0.2]
 
 
-def ask(serving: Platform, method: str, path: str, body: object = None, headers: dict | None = None) -> requests.Response:
+def ask(
+    serving: Platform, method: str, path: str, body: object = None, headers: dict | None = None
+) -> requests.Response:
     content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    return requests.request(method, serving.url + path, data=content, headers={**serving.headers, **(headers or {})}, timeout=60)
+    return requests.request(
+        method, serving.url + path, data=content, headers={**serving.headers, **(headers or {})}, timeout=60
+    )
 
 
 def infer(serving: Platform, model: str, tensor: dict, **fields: object) -> requests.Response:
@@ -69,7 +73,9 @@ def test_errors_are_json_everywhere(serving: Platform) -> None:
 
 @pytest.mark.parametrize("kind", ["application/json", "application/octet-stream", "text/plain", ""])
 def test_any_content_type_will_do(serving: Platform, kind: str) -> None:
-    assert ask(serving, "POST", "/v2/models/iris/infer", {"inputs": [iris()]}, {"content-type": kind}).status_code == 200
+    assert (
+        ask(serving, "POST", "/v2/models/iris/infer", {"inputs": [iris()]}, {"content-type": kind}).status_code == 200
+    )
 
 
 def test_the_published_bool_example_is_refused(serving: Platform) -> None:
@@ -77,7 +83,9 @@ def test_the_published_bool_example_is_refused(serving: Platform) -> None:
     assert infer(serving, "identity-bool", tensor).status_code == 400
 
 
-@pytest.mark.parametrize("data", [[[1, 2, 3, 4]], [1, 2, 3], [[1, 2], [3, 4, 5]], "1234", 1, None, [True, 1, 1, 1], ["1", 2, 3, 4]])
+@pytest.mark.parametrize(
+    "data", [[[1, 2, 3, 4]], [1, 2, 3], [[1, 2], [3, 4, 5]], "1234", 1, None, [True, 1, 1, 1], ["1", 2, 3, 4]]
+)
 def test_data_that_is_not_as_the_shape_says(serving: Platform, data: object) -> None:
     shape = (2, 2) if data == [[1, 2, 3, 4]] else (1, 4)
     answer = infer(serving, "iris", iris(data, shape))
@@ -106,14 +114,26 @@ def test_half_floats_are_numbers_in_json(serving: Platform, datatype: str, kind:
 
 @pytest.mark.parametrize("datatype", ["FP16", "BF16", "FP32", "FP64"])
 def test_what_is_not_a_number_is_a_string_in_answers(serving: Platform, datatype: str) -> None:
-    for data in ('[NaN, Infinity, -Infinity]', '["NaN", "Infinity", "-Infinity"]'):
+    for data in ("[NaN, Infinity, -Infinity]", '["NaN", "Infinity", "-Infinity"]'):
         body = f'{{"inputs": [{{"name": "INPUT0", "shape": [1, 3], "datatype": "{datatype}", "data": {data}}}]}}'
         answer = ask(serving, "POST", f"/v2/models/identity-{datatype.lower()}/infer", body.encode())
         assert answer.status_code == 200, answer.text
         assert answer.json()["outputs"][0]["data"] == ["NaN", "Infinity", "-Infinity"]
 
 
-@pytest.mark.parametrize(("datatype", "number"), [("FP16", 70000), ("FP32", 1e39), ("INT8", 128), ("UINT8", -1), ("INT64", 2**63), ("UINT64", 2**64), ("INT32", 1.5), ("BOOL", 2)])
+@pytest.mark.parametrize(
+    ("datatype", "number"),
+    [
+        ("FP16", 70000),
+        ("FP32", 1e39),
+        ("INT8", 128),
+        ("UINT8", -1),
+        ("INT64", 2**63),
+        ("UINT64", 2**64),
+        ("INT32", 1.5),
+        ("BOOL", 2),
+    ],
+)
 def test_numbers_out_of_range_are_refused(serving: Platform, datatype: str, number: float) -> None:
     tensor = {"name": "INPUT0", "shape": [1, 1], "datatype": datatype, "data": [number]}
     answer = infer(serving, f"identity-{datatype.lower()}", tensor)
@@ -127,7 +147,8 @@ def test_long_integers_are_exact(serving: Platform, number: int) -> None:
 
 
 def test_keys_in_any_order_and_unknown_ones(serving: Platform) -> None:
-    body = b'{"extra": {"a": [1, {"b": null}]}, "inputs": [{"data": [5.1, 3.5, 1.4, 0.2], "datatype": "FP32", "more": 1, "shape": [1, 4], "name": "input"}], "model_name": "other"}'
+    tensor = {"data": ROW, "datatype": "FP32", "more": 1, "shape": [1, 4], "name": "input"}
+    body = {"extra": {"a": [1, {"b": None}]}, "inputs": [tensor], "model_name": "other"}
     answer = ask(serving, "POST", "/v2/models/iris/infer", body)
     assert answer.status_code == 200 and answer.json()["model_name"] == "iris"
 
@@ -201,7 +222,14 @@ def test_every_published_path_works_with_and_without_version(serving: Platform) 
 def test_metrics_have_both_families_of_names(serving: Platform) -> None:
     assert infer(serving, "iris", iris()).status_code == 200
     text = ask(serving, "GET", "/metrics").text
-    for name in ("berth_gateway_requests_total", "berth_gateway_request_duration_seconds_bucket", "nv_inference_request_success", "nv_inference_count"):
+    for name in (
+        "berth_gateway_requests_total",
+        "berth_gateway_request_duration_seconds_bucket",
+        "nv_inference_request_success",
+        "nv_inference_count",
+    ):
         assert name in text, name
-    samples = [line for line in text.splitlines() if line.startswith("nv_inference_request_success") and 'model="iris"' in line]
+    samples = [
+        line for line in text.splitlines() if line.startswith("nv_inference_request_success") and 'model="iris"' in line
+    ]
     assert samples and all('replica="' in sample and float(sample.rsplit(" ", 1)[1]) >= 1 for sample in samples)

@@ -1,4 +1,4 @@
-"""Every kind of file that is refused, made here, under the name `model.onnx`: recognised by content, with what to do instead."""
+"""Every kind of file that is refused, made here and called `model.onnx`: known by content, with what to do instead."""
 
 import gzip
 import io
@@ -76,7 +76,9 @@ def saved_model() -> bytes:
 
 def with_domain(domain: str) -> bytes:
     nodes = [helper.make_node("Shout", ["x"], ["y"], domain=domain)]
-    graph = helper.make_graph(nodes, "custom", [value("x", TensorProto.FLOAT, [1])], [value("y", TensorProto.FLOAT, [1])])
+    graph = helper.make_graph(
+        nodes, "custom", [value("x", TensorProto.FLOAT, [1])], [value("y", TensorProto.FLOAT, [1])]
+    )
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid(domain, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString()
 
@@ -95,18 +97,39 @@ def external(location: str) -> bytes:
 # What it is → (its bytes, words of the answer).
 FILES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     **{f"pickle protocol {p}": (lambda p=p: pickle.dumps(Evil(), p), ("pickle", EXPORT)) for p in range(6)},
-    **{f"pickle of a model, protocol {p}": (lambda p=p: pickle.dumps(fitted(), p), ("pickle", EXPORT)) for p in range(6)},
+    **{
+        f"pickle of a model, protocol {p}": (lambda p=p: pickle.dumps(fitted(), p), ("pickle", EXPORT))
+        for p in range(6)
+    },
     "pickle of a dictionary": (lambda: pickle.dumps({"a": [1, 2]}, 0), ("pickle", EXPORT)),
     "joblib": (lambda: dumped(0), ("pickle", EXPORT)),
     "joblib with zlib": (lambda: dumped(("zlib", 3)), ("joblib", EXPORT)),
     "joblib with gzip": (lambda: dumped(("gzip", 3)), ("joblib", EXPORT)),
     "joblib with bz2": (lambda: dumped(("bz2", 3)), ("joblib", EXPORT)),
     "joblib with xz": (lambda: dumped(("xz", 3)), ("joblib", EXPORT)),
-    "torch.save": (lambda: zipped({"archive/data.pkl": pickle.dumps(Evil(), 2), "archive/version": b"3\n"}), ("PyTorch", EXPORT)),
-    "TorchScript": (lambda: zipped({"m/code/__torch__.py": b"", "m/constants.pkl": b"\x80\x02).", "m/data.pkl": b"\x80\x02)."}), ("TorchScript", EXPORT)),
+    "torch.save": (
+        lambda: zipped({"archive/data.pkl": pickle.dumps(Evil(), 2), "archive/version": b"3\n"}),
+        ("PyTorch", EXPORT),
+    ),
+    "TorchScript": (
+        lambda: zipped({"m/code/__torch__.py": b"", "m/constants.pkl": b"\x80\x02).", "m/data.pkl": b"\x80\x02)."}),
+        ("TorchScript", EXPORT),
+    ),
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(512), ("Keras", EXPORT)),
-    "Keras 3": (lambda: zipped({"metadata.json": b'{"keras_version": "3.5.0"}', "config.json": b"{}", "model.weights.h5": b"\x89HDF\r\n\x1a\n"}), ("Keras", EXPORT)),
-    "Keras 3, deflated": (lambda: zipped({"config.json": b"{}", "model.weights.h5": bytes(5000)}, zipfile.ZIP_DEFLATED), ("Keras", EXPORT)),
+    "Keras 3": (
+        lambda: zipped(
+            {
+                "metadata.json": b'{"keras_version": "3.5.0"}',
+                "config.json": b"{}",
+                "model.weights.h5": b"\x89HDF\r\n\x1a\n",
+            }
+        ),
+        ("Keras", EXPORT),
+    ),
+    "Keras 3, deflated": (
+        lambda: zipped({"config.json": b"{}", "model.weights.h5": bytes(5000)}, zipfile.ZIP_DEFLATED),
+        ("Keras", EXPORT),
+    ),
     "SavedModel": (saved_model, (EXPORT,)),
     "plain zip": (lambda: zipped({"model.onnx": good()}), ("zip", "unpack")),
     "tar": (tarred, ("tar", "unpack")),
@@ -141,7 +164,7 @@ def nothing_happened(platform: Platform):
     before = platform.processes()
     yield
     procs.wait_until(lambda: platform.processes() == before, "the processes of before")
-    assert platform.api("GET", "/inferenceservices")["items"] == []
+    procs.wait_until(lambda: not platform.api("GET", "/inferenceservices")["items"], "nothing to be served")
     assert not [path for path in (platform.data / "store" / "tmp").rglob("*") if path.is_file()]
     assert not Path("/tmp/berth-was-here").exists()
 
@@ -168,7 +191,7 @@ def test_a_file_is_known_by_its_content(platform: Platform, folder: Path, kind: 
 
 
 def test_a_model_that_no_engine_loads_is_never_ready(platform: Platform, models: Path) -> None:
-    """It is ONNX, so the store takes it; what the engine says is in the status and in the events, and the rest goes on."""
+    """It is ONNX, so the store takes it; what the engine says is in the status, and the rest goes on."""
     failed = platform.berth("deploy", "bad", models / "unloadable.onnx", check=False)
     assert failed.returncode != 0 and "Add" in failed.stderr + failed.stdout
     try:
@@ -237,17 +260,25 @@ BUNDLES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "an absolute path": (at("/etc/passwd"), ("/etc/passwd",)),
     "weights that are missing": (at("gone.bin"), ("gone.bin",)),
     "a file that is nobody's": (lambda bundle: (bundle / "notes.txt").write_text("hello"), ("notes.txt",)),
-    "a pickle beside the model": (lambda bundle: (bundle / "scaler.pkl").write_bytes(pickle.dumps(Evil())), ("scaler.pkl",)),
+    "a pickle beside the model": (
+        lambda bundle: (bundle / "scaler.pkl").write_bytes(pickle.dumps(Evil())),
+        ("scaler.pkl",),
+    ),
     "no model": (lambda bundle: (bundle / "model.onnx").unlink(), ("model.onnx",)),
     "too many files": (many, ()),
     "a description that is no YAML": (lambda bundle: (bundle / "bundle.yaml").write_text("a: [1"), ("bundle.yaml",)),
-    "a description with an unknown field": (lambda bundle: (bundle / "bundle.yaml").write_text("licence: MIT\n"), ("licence", "license")),
+    "a description with an unknown field": (
+        lambda bundle: (bundle / "bundle.yaml").write_text("licence: MIT\n"),
+        ("licence", "license"),
+    ),
     "golden cases that are no JSON": (lambda bundle: (bundle / "golden.json").write_text("{"), ("golden.json",)),
 }
 
 
 @pytest.mark.parametrize("wrong", BUNDLES)
-def test_a_bundle_that_reaches_outside_or_holds_too_much(platform: Platform, folder: Path, models: Path, wrong: str) -> None:
+def test_a_bundle_that_reaches_outside_or_holds_too_much(
+    platform: Platform, folder: Path, models: Path, wrong: str
+) -> None:
     change, words = BUNDLES[wrong]
     (folder / "outside.bin").write_bytes(bytes(16))
     bundle = copy(models / "external", folder / "bundle")

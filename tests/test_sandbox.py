@@ -63,11 +63,17 @@ def test_the_service_says_that_all_is_enforced(platform: Platform) -> None:
 
 def test_a_limit_that_cannot_be_enforced_is_a_condition_or_is_enforced(platform: Platform) -> None:
     resources = {"limits": {"cpu": "1", "memory": "512Mi"}}
-    model = {"modelFormat": {"name": "onnx"}, "storageUri": f"file://{cases.made('iris.onnx')()}", "resources": resources}
+    model = {
+        "modelFormat": {"name": "onnx"},
+        "storageUri": f"file://{cases.made('iris.onnx')()}",
+        "resources": resources,
+    }
     platform.create("limited", cases.made("iris.onnx")(), model=model)
     platform.wait_ready("limited")
     enforced = condition(platform.service("limited"), "Enforced")
-    assert enforced["status"] == "True" or "cpu" in enforced["message"].lower() or "memory" in enforced["message"].lower()
+    assert (
+        enforced["status"] == "True" or "cpu" in enforced["message"].lower() or "memory" in enforced["message"].lower()
+    )
     platform.api("DELETE", "/inferenceservices/limited")
 
 

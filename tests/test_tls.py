@@ -41,7 +41,9 @@ def platform(certificate):
 def test_rest_over_tls(platform: Platform, certificate) -> None:
     url = f"https://{platform.address}/v2/models/iris/infer"
     row = {"name": "input", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}
-    answer = requests.post(url, json={"inputs": [row]}, headers=platform.headers, verify=str(certificate[0]), timeout=30)
+    answer = requests.post(
+        url, json={"inputs": [row]}, headers=platform.headers, verify=str(certificate[0]), timeout=30
+    )
     assert answer.status_code == 200 and answer.json()["outputs"][0]["data"] == [0]
     assert requests.get(f"https://{platform.address}/v2", verify=str(certificate[0]), timeout=30).status_code == 401
 

@@ -1,4 +1,4 @@
-"""`make bench-serving`: Berth, Triton and MLServer on the same model, machine and run; writes docs/benchmarks/serving.md.
+"""`make bench-serving`: Berth, Triton and MLServer on one model in one run; writes docs/benchmarks/serving.md.
 
 The rounds are interleaved, system after system, and each number is the median of its rounds, so that what the machine
 does meanwhile falls on all alike. Needs the release build of `berth` and `berth-load`.
@@ -34,12 +34,20 @@ Key = tuple[str, str, int]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, after a third of that to warm up")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="of each measurement, after a third of that to warm up"
+    )
     parser.add_argument("--only", help="systems whose name contains this text; nothing is written")
     parser.add_argument("--berth", type=Path, default=systems.load_generator().with_name("berth"))
     options = parser.parse_args()
     iris = cache.models_dir() / "iris.onnx"
-    servers = [Fixed(), BerthRuntime(options.berth, {"iris": iris}), BerthPlatform(options.berth, {"iris": iris}), Triton(iris), MlServer(iris)]
+    servers = [
+        Fixed(),
+        BerthRuntime(options.berth, {"iris": iris}),
+        BerthPlatform(options.berth, {"iris": iris}),
+        Triton(iris),
+        MlServer(iris),
+    ]
     servers = [server for server in servers if not options.only or options.only.lower() in server.name.lower()]
     runs, memory = measure_all(servers, options)
     images = measure_images(options) if not options.only else {}
@@ -127,7 +135,9 @@ def load(server: System, model: str, arrays: dict, protocol: str, connections: i
         command += ["--address", server.http, "--path", f"/v2/models/{model}/infer"]
         headers["content-type"] = "application/json" if protocol == JSON else "application/octet-stream"
     if protocol == BINARY:
-        headers["inference-header-content-length"] = str(body.rindex(b"}", 0, len(body) - sum(a.nbytes for a in arrays.values())) + 1)
+        headers["inference-header-content-length"] = str(
+            body.rindex(b"}", 0, len(body) - sum(a.nbytes for a in arrays.values())) + 1
+        )
     for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
     command += ["--connections", connections, "--seconds", seconds, "--warmup", seconds / 3]
@@ -141,7 +151,10 @@ def load(server: System, model: str, arrays: dict, protocol: str, connections: i
 def measure_images(options) -> dict[Key, list[dict]]:
     """EfficientNet through the platform and through the runtime alone, against a loop in one process."""
     model = cache.models_dir() / "efficientnet-lite0.onnx"
-    servers = [BerthRuntime(options.berth, {"efficientnet": model}), BerthPlatform(options.berth, {"efficientnet": model})]
+    servers = [
+        BerthRuntime(options.berth, {"efficientnet": model}),
+        BerthPlatform(options.berth, {"efficientnet": model}),
+    ]
     runs = defaultdict(list)
     try:
         for server in servers:
@@ -150,9 +163,13 @@ def measure_images(options) -> dict[Key, list[dict]]:
             for connections in IMAGE_CONNECTIONS:
                 for protocol in (BINARY, GRPC):
                     for server in servers:
-                        result = load(server, "efficientnet", {"image": image(1)}, protocol, connections, options.seconds)
+                        result = load(
+                            server, "efficientnet", {"image": image(1)}, protocol, connections, options.seconds
+                        )
                         runs[server.name, protocol, connections].append(result)
-                runs["onnxruntime in process", "", connections].append(loop_in_process(model, connections, options.seconds))
+                runs["onnxruntime in process", "", connections].append(
+                    loop_in_process(model, connections, options.seconds)
+                )
             say(f"images, round {number + 1} of {options.rounds}: done")
     finally:
         for server in servers:
@@ -161,7 +178,7 @@ def measure_images(options) -> dict[Key, list[dict]]:
 
 
 def loop_in_process(model: Path, threads: int, seconds: float) -> dict:
-    """The same model in a Python process of its own, `threads` loops on one session: nothing between caller and engine."""
+    """The same model in a Python process of its own: `threads` loops on one session, with nothing between."""
     command = [sys.executable, Path(__file__).with_name("inprocess.py"), model, str(threads), str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds * 2 + 60)
     return json.loads(done.stdout)
@@ -184,7 +201,12 @@ def report(servers, runs, memory, images, options) -> str:
     ]
     for protocol in (JSON, BINARY, GRPC):
         named = [server.name for server in servers if protocol in server.protocols]
-        lines += [f"## {protocol}", "", "| connections | system | requests/s | p50 ms | p99 ms | Berth is |", "|---:|---|---:|---:|---:|---:|"]
+        lines += [
+            f"## {protocol}",
+            "",
+            "| connections | system | requests/s | p50 ms | p99 ms | Berth is |",
+            "|---:|---|---:|---:|---:|---:|",
+        ]
         for connections in CONNECTIONS:
             berth = median.get(("Berth", protocol, connections))
             for name in named:
@@ -201,18 +223,30 @@ def report(servers, runs, memory, images, options) -> str:
 def row(connections: int, name: str, result: dict, berth: dict | None) -> str:
     ratio = f"{berth['requests_per_second'] / result['requests_per_second']:.2f}×" if berth and name != "Berth" else ""
     rate = f"{result['requests_per_second']:,.0f}"
-    return f"| {connections} | {name} | {rate} | {result['p50_us'] / 1000:.2f} | {result['p99_us'] / 1000:.2f} | {ratio} |"
+    return (
+        f"| {connections} | {name} | {rate} | {result['p50_us'] / 1000:.2f} | {result['p99_us'] / 1000:.2f} | {ratio} |"
+    )
 
 
 def image_lines(images: dict[Key, list[dict]]) -> list[str]:
     median = {key: middle(results) for key, results in images.items()}
     lines = ["## EfficientNet-Lite0, one picture of 224 by 224 a request", ""]
-    lines += ["Against loops on one onnxruntime session inside one Python process, without any protocol; the quicker of", "onnxruntime's own number of threads and one thread a call.", ""]
-    lines += ["| connections or loops | system | protocol | pictures/s | p50 ms | p99 ms | of the loop |", "|---:|---|---|---:|---:|---:|---:|"]
+    lines += [
+        "Against loops on one onnxruntime session inside one Python process, without any protocol; the quicker of",
+        "onnxruntime's own number of threads and one thread a call.",
+        "",
+    ]
+    lines += [
+        "| connections or loops | system | protocol | pictures/s | p50 ms | p99 ms | of the loop |",
+        "|---:|---|---|---:|---:|---:|---:|",
+    ]
     for (name, protocol, connections), result in sorted(median.items(), key=lambda item: item[0][2]):
         loop = median["onnxruntime in process", "", connections]["requests_per_second"]
         rate, share = result["requests_per_second"], result["requests_per_second"] / loop
-        lines.append(f"| {connections} | {name} | {protocol} | {rate:.1f} | {result['p50_us'] / 1000:.1f} | {result['p99_us'] / 1000:.1f} | {share:.2f} |")
+        lines.append(
+            f"| {connections} | {name} | {protocol} | {rate:.1f} "
+            f"| {result['p50_us'] / 1000:.1f} | {result['p99_us'] / 1000:.1f} | {share:.2f} |"
+        )
     return lines
 
 

@@ -201,7 +201,9 @@ class MlServer(System):
         model["parameters"] = {"uri": "./model.onnx", "version": "1"}
         (folder / "model-settings.json").write_text(json.dumps(model))
         path = f"{venv / 'bin'}:{os.environ['PATH']}"
-        self.launch([venv / "bin" / "mlserver", "start", self.folder], {**os.environ, "PATH": path, "PYTHONPATH": str(folder)})
+        self.launch(
+            [venv / "bin" / "mlserver", "start", self.folder], {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
+        )
         self.wait_ready()
 
 
@@ -237,4 +239,5 @@ def machine() -> str:
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1024 / 1024
     kernel = os.uname()
-    return f"{os.cpu_count()} cores of {cpu.group(1) if cpu else kernel.machine}, {memory:.0f} GiB, {kernel.sysname} {kernel.release}"
+    name = cpu.group(1) if cpu else kernel.machine
+    return f"{os.cpu_count()} cores of {name}, {memory:.0f} GiB, {kernel.sysname} {kernel.release}"

@@ -81,7 +81,9 @@ REAL = (
 VALUES: dict[str, np.ndarray] = {
     "BOOL": np.array([[True, False, True]]),
     **{
-        f"{kind}{bits}": np.array([[np.iinfo(f"{kind.lower()}{bits}").min, 1, np.iinfo(f"{kind.lower()}{bits}").max]], f"{kind.lower()}{bits}")
+        f"{kind}{bits}": np.array(
+            [[np.iinfo(f"{kind.lower()}{bits}").min, 1, np.iinfo(f"{kind.lower()}{bits}").max]], f"{kind.lower()}{bits}"
+        )
         for kind in ("INT", "UINT")
         for bits in (8, 16, 32, 64)
     },

@@ -39,7 +39,10 @@ class Load:
     def wait_for_more(self, count: int) -> None:
         """Until every thread has had `count` more right answers, or something failed."""
         wanted = [answered + count for answered in self.answered]
-        done = lambda: self.failures or all(now >= then for now, then in zip(self.answered, wanted, strict=True))
+
+        def done() -> bool:
+            return bool(self.failures) or all(now >= then for now, then in zip(self.answered, wanted, strict=True))
+
         procs.wait_until(done, f"{count} more answers for each of {len(wanted)} clients, now {self.answered}")
 
     def failed(self, number: int, what: str) -> None:

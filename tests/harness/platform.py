@@ -54,7 +54,9 @@ class Platform:
         home = self.data.parent / "home"
         home.mkdir(exist_ok=True)
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "BERTH_DATA_DIR": str(self.data)}
-        self.env |= {name: os.environ[name] for name in ("BERTH_ONNXRUNTIME", "RUST_LOG", "RUST_BACKTRACE") if name in os.environ}
+        self.env |= {
+            name: os.environ[name] for name in ("BERTH_ONNXRUNTIME", "RUST_LOG", "RUST_BACKTRACE") if name in os.environ
+        }
         self.env |= env or {}
         self.up: subprocess.Popen | None = None
         self.output = self.data.parent / "up.log"
@@ -146,12 +148,16 @@ class Platform:
 
     # Asking
 
-    def berth(self, *arguments: Any, check: bool = True, text_in: str | None = None, timeout: float = 90) -> subprocess.CompletedProcess:
+    def berth(
+        self, *arguments: Any, check: bool = True, text_in: str | None = None, timeout: float = 90
+    ) -> subprocess.CompletedProcess:
         """Runs the CLI against this platform."""
         command = [executable(), *map(str, arguments)]
         done = subprocess.run(command, env=self.env, input=text_in, capture_output=True, text=True, timeout=timeout)
         if check and done.returncode != 0:
-            raise AssertionError(f"berth {arguments} ended with {done.returncode}\n{done.stdout}{done.stderr}\n{self.logs()}")
+            raise AssertionError(
+                f"berth {arguments} ended with {done.returncode}\n{done.stdout}{done.stderr}\n{self.logs()}"
+            )
         return done
 
     def api(self, method: str, path: str, body: Any = None, timeout: float = 60) -> Any:

@@ -18,7 +18,7 @@ from models.small import session, value
 OPSET = 13
 IR_VERSION = 8
 BATCH_NORM_EPSILON = 1e-3
-# (repeats, kernel, stride, expansion, channels out) of each stage.
+# (repeats, kernel, stride, expansion, channels out) of each stage. The kernel's size is also in the weights' shape.
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -61,7 +61,7 @@ class Network:
         self.weights += [numpy_helper.from_array(np.array(v, np.float32), n) for n, v in (("zero", 0), ("six", 6))]
         x = self.relu6(self.conv("image", "_conv_stem", "_bn0", stride=2))
         block, channels = 0, 32
-        for repeats, kernel, stride, expansion, out in STAGES:
+        for repeats, _, stride, expansion, out in STAGES:
             for repeat in range(repeats):
                 x = self.block(x, f"_blocks.{block}", stride if repeat == 0 else 1, (expansion, channels, out))
                 block, channels = block + 1, out
@@ -89,7 +89,9 @@ class Network:
     def conv(self, x: str, name: str, norm: str, stride: int = 1, group: int = 1) -> str:
         """A convolution with its batch normalisation folded into weight and bias."""
         weight = self.state[f"{name}.weight"].astype(np.float64)
-        scale = self.state[f"{norm}.weight"] / np.sqrt(self.state[f"{norm}.running_var"].astype(np.float64) + BATCH_NORM_EPSILON)
+        scale = self.state[f"{norm}.weight"] / np.sqrt(
+            self.state[f"{norm}.running_var"].astype(np.float64) + BATCH_NORM_EPSILON
+        )
         bias = self.state[f"{norm}.bias"] - self.state[f"{norm}.running_mean"] * scale
         folded = self.keep(f"{name}.weight", weight * scale[:, None, None, None])
         kernel = list(weight.shape[2:])

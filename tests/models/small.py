@@ -105,7 +105,11 @@ def busy() -> onnx.ModelProto:
             helper.make_node("Identity", ["going"], ["still"]),
         ],
         "round",
-        [value("i", TensorProto.INT64, []), value("going", TensorProto.BOOL, []), value("state", TensorProto.FLOAT, [side, side])],
+        [
+            value("i", TensorProto.INT64, []),
+            value("going", TensorProto.BOOL, []),
+            value("state", TensorProto.FLOAT, [side, side]),
+        ],
         [value("still", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [side, side])],
     )
     axes = numpy_helper.from_array(np.array([0], np.int64), "axes")
@@ -122,7 +126,9 @@ def division() -> onnx.ModelProto:
     """Fails at run time for an input whose size is not 6: a reshape that cannot be."""
     shape = numpy_helper.from_array(np.array([2, 3], np.int64), "shape")
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
-    return model("division", nodes, [value("x", TensorProto.FLOAT, ["n"])], [value("y", TensorProto.FLOAT, [2, 3])], [shape])
+    return model(
+        "division", nodes, [value("x", TensorProto.FLOAT, ["n"])], [value("y", TensorProto.FLOAT, [2, 3])], [shape]
+    )
 
 
 def unloadable() -> onnx.ModelProto:
@@ -137,7 +143,9 @@ def external_data(folder: Path) -> None:
     weights = numpy_helper.from_array(np.arange(4096, dtype=np.float32).reshape(64, 64) / 4096, "weights")
     nodes = [helper.make_node("MatMul", ["x", "weights"], ["y"])]
     shape = ["n", 64]
-    made = model("external", nodes, [value("x", TensorProto.FLOAT, shape)], [value("y", TensorProto.FLOAT, shape)], [weights])
+    made = model(
+        "external", nodes, [value("x", TensorProto.FLOAT, shape)], [value("y", TensorProto.FLOAT, shape)], [weights]
+    )
     onnx.save(made, folder / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert (folder / "weights.bin").stat().st_size == 4096 * 4
 

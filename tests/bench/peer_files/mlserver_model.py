@@ -1,4 +1,4 @@
-"""A runtime for MLServer that calls onnxruntime: MLServer has none of its own. Runs inside MLServer, not in the tests."""
+"""A runtime for MLServer that calls onnxruntime: MLServer has none of its own. Runs inside MLServer."""
 
 import numpy as np
 import onnxruntime

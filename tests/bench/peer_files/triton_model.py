@@ -1,4 +1,4 @@
-"""Triton's Python backend: a batch of requests becomes one call of onnxruntime. Runs inside Triton, not in the tests."""
+"""Triton's Python backend: a batch of requests becomes one call of onnxruntime. Runs inside Triton."""
 
 import os
 
