@@ -52,6 +52,9 @@ pub(crate) enum Format {
     Wide,
     Json,
     Yaml,
+    /// For CI systems; `berth conformance` only
+    #[value(hide = true)]
+    Junit,
 }
 
 /// What to do.
@@ -99,6 +102,9 @@ pub(crate) enum Command {
     /// Check what this machine offers: sandbox, ONNX Runtime, data directory
     #[command(after_help = examples::DOCTOR)]
     Doctor,
+    /// Test any server of the Open Inference Protocol from outside
+    #[command(after_help = examples::CONFORMANCE)]
+    Conformance(crate::conformance::Args),
     /// Print the version
     #[command(after_help = examples::VERSION)]
     Version,

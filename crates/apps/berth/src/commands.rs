@@ -3,7 +3,7 @@
 use std::{future::Future, process::ExitCode};
 
 use crate::{
-    cli::{Command, Global},
+    cli::{Command, Format, Global},
     context::Context,
     failure::{Exit, Failure},
     output::Output,
@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod apply;
+mod conformance;
 mod deploy;
 mod describe;
 mod doctor;
@@ -38,6 +39,9 @@ pub(crate) fn run(global: Global, command: Command) -> ExitCode {
 }
 
 fn dispatch(global: Global, out: Output, command: Command) -> Result<(), Failure> {
+    if global.output == Format::Junit && !matches!(command, Command::Conformance(_)) {
+        return Err(Failure::usage("`-o junit` is for `berth conformance`: use `-o json`"));
+    }
     // These need no data directory.
     match &command {
         Command::Completions(args) => return version::completions(args),
@@ -69,6 +73,7 @@ async fn asking(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Key(key) => key::key(context, key).await,
         Command::Delete(args) => deploy::delete(context, &args).await,
         Command::Doctor => doctor::doctor(context),
+        Command::Conformance(args) => conformance::conformance(context, &args).await,
         Command::Up(_) | Command::Down | Command::Completions(_) | Command::Version => Ok(()),
         Command::Gateway(_) | Command::Runtime(_) | Command::Controller(_) => Ok(()),
     }

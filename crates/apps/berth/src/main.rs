@@ -6,6 +6,7 @@ use clap::Parser as _;
 
 mod cli;
 mod commands;
+mod conformance;
 mod context;
 mod failure;
 mod infer;

@@ -156,6 +156,14 @@ Examples:
   berth doctor
   berth doctor -o json";
 
+pub(super) const CONFORMANCE: &str = "\
+Tests any server, Berth or another. Ends with 1 when a required check fails; where the
+specification contradicts itself, either way passes. `-o junit` is for CI systems.
+
+Examples:
+  berth conformance http://127.0.0.1:8080 --grpc 127.0.0.1:8080 --model spam
+  berth conformance http://127.0.0.1:8000 --grpc 127.0.0.1:8001 -o junit";
+
 pub(super) const VERSION: &str = "\
 Examples:
   berth version

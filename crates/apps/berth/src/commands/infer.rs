@@ -41,7 +41,7 @@ pub(super) async fn infer(context: &Context, args: &Infer) -> Result<(), Failure
     let body = request::build(&args.input, &args.outputs, &metadata)?;
     let answer = door.infer(&args.name, args.revision, body, args.timeout).await?;
     match context.out.format() {
-        Format::Json => context.out.text(&String::from_utf8_lossy(&answer)),
+        Format::Json | Format::Junit => context.out.text(&String::from_utf8_lossy(&answer)),
         Format::Yaml => {
             let value: Value = serde_json::from_slice(&answer)
                 .map_err(|error| Failure::failed(format!("the answer cannot be read: {error}")))?;
