@@ -47,6 +47,7 @@ def test_a_new_revision_under_load_fails_no_request(platform: Platform) -> None:
         for timeout in (50, 40):
             changed = platform.service("rolling")
             changed["spec"]["predictor"]["timeout"] = timeout
+            del changed["metadata"]["resourceVersion"]  # the status may change it at any moment
             platform.api("PUT", "/inferenceservices/rolling", changed)
             platform.wait_ready("rolling")
             load.wait_for_more(20)
