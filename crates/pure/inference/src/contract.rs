@@ -71,7 +71,7 @@ fn check_output(output: &RequestedOutput, earlier: bool, metadata: &ModelMetadat
 }
 
 /// The names that exist, as many as help.
-fn choices(specs: &[TensorSpec]) -> String {
+pub(crate) fn choices(specs: &[TensorSpec]) -> String {
     const SHOWN_MAX: usize = 16;
     let shown: Vec<String> = specs.iter().take(SHOWN_MAX).map(|spec| format!("`{}`", spec.name)).collect();
     let more = if specs.len() > SHOWN_MAX { ", …" } else { "" };

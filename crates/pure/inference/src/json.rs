@@ -6,6 +6,7 @@ mod number;
 mod reader;
 mod request;
 mod text;
+pub mod v1;
 mod write;
 
 pub(crate) use request::read_request;

@@ -25,6 +25,15 @@ impl Budget {
         Self { numbers: JSON_NUMBERS_MAX, strings: STRINGS_MAX }
     }
 
+    /// Takes one element of `datatype`.
+    pub(super) fn one(&mut self, datatype: Datatype) -> Parsed<()> {
+        let left = self.left(datatype);
+        *left = left.checked_sub(1).ok_or_else(|| {
+            Fault::too_large("the request has more elements than it may hold as JSON: send fewer rows at a time")
+        })?;
+        Ok(())
+    }
+
     fn left(&mut self, datatype: Datatype) -> &mut usize {
         if datatype == Datatype::Bytes { &mut self.strings } else { &mut self.numbers }
     }
@@ -67,8 +76,34 @@ pub(super) fn read(
     }
 }
 
+/// Reads one element of fixed size and appends its bytes.
+#[inline]
+pub(super) fn append(reader: &mut Reader<'_>, datatype: Datatype, out: &mut Vec<u8>) -> Parsed<()> {
+    match datatype {
+        Datatype::Bool => put(out, boolean(reader, datatype)?),
+        Datatype::Uint8 => put(out, whole::<u8>(reader, datatype)?),
+        Datatype::Uint16 => put(out, whole::<u16>(reader, datatype)?),
+        Datatype::Uint32 => put(out, whole::<u32>(reader, datatype)?),
+        Datatype::Uint64 => put(out, whole::<u64>(reader, datatype)?),
+        Datatype::Int8 => put(out, whole::<i8>(reader, datatype)?),
+        Datatype::Int16 => put(out, whole::<i16>(reader, datatype)?),
+        Datatype::Int32 => put(out, whole::<i32>(reader, datatype)?),
+        Datatype::Int64 => put(out, whole::<i64>(reader, datatype)?),
+        Datatype::Fp16 => put(out, half(reader, datatype)?),
+        Datatype::Bf16 => put(out, brain(reader, datatype)?),
+        Datatype::Fp32 => put(out, single(reader, datatype)?),
+        Datatype::Fp64 => put(out, double(reader, datatype)?),
+        Datatype::Bytes => return Err(reader.fault("an element of fixed size")),
+    }
+    Ok(())
+}
+
+fn put<T: NoUninit>(out: &mut Vec<u8>, value: T) {
+    out.extend_from_slice(bytemuck::bytes_of(&value));
+}
+
 /// What a message asks for.
-const fn expected(datatype: Datatype) -> &'static str {
+pub(super) const fn expected(datatype: Datatype) -> &'static str {
     match datatype {
         Datatype::Bool => "`true` or `false`, or 1 or 0 (BOOL)",
         Datatype::Uint8 => "a whole number from 0 to 255 (UINT8)",
@@ -294,7 +329,7 @@ fn non_finite(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<f32> {
 }
 
 #[inline]
-fn text(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<Bytes> {
+pub(super) fn text(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<Bytes> {
     if reader.peek() != Some(b'"') {
         return Err(reader.fault(expected(datatype)));
     }

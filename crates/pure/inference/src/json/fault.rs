@@ -22,6 +22,12 @@ impl Fault {
         Box::new(Self { path: String::new(), message: message.into(), too_large: true })
     }
 
+    /// The same fault with more said.
+    pub(super) fn followed_by(mut self: Box<Self>, more: &str) -> Box<Self> {
+        self.message = format!("{}; {more}", self.message);
+        self
+    }
+
     /// The fault lies inside member `key`.
     pub(super) fn within(mut self: Box<Self>, key: &str) -> Box<Self> {
         let joint = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };

@@ -180,7 +180,8 @@ fn data(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), usize> {
     Ok(())
 }
 
-fn fixed(out: &mut Vec<u8>, datatype: Datatype, bytes: &[u8]) {
+/// Writes elements, a comma after each.
+pub(super) fn fixed(out: &mut Vec<u8>, datatype: Datatype, bytes: &[u8]) {
     match datatype {
         Datatype::Bool => each(out, bytes, |out, [byte]: [u8; 1]| boolean(out, byte != 0)),
         Datatype::Uint8 => each(out, bytes, |out, element| whole(out, u8::from_le_bytes(element))),
