@@ -53,6 +53,11 @@ impl Counters {
 }
 
 impl Counting<'_> {
+    /// The request goes on to be counted by [`Model::infer`].
+    pub fn handed_over(mut self) {
+        self.decided = true;
+    }
+
     /// The request was answered after `total`; it held `batch` inferences.
     pub fn succeeded(mut self, batch: u64, total: Duration, timings: &Timings) {
         self.decided = true;

@@ -1,4 +1,4 @@
-//! The Open Inference Protocol over REST: every route of the protocol, with and without a version.
+//! The Open Inference Protocol and the V1 protocol over REST: every route, with and without a version.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,11 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use inference::{InferError, InferRequest, OutputEncoding, binary, classification, json, limits::NAME_BYTES_MAX};
+use inference::{
+    Encoded, InferError, InferRequest, ModelMetadata, Tensor, binary, classification,
+    json::{self, v1},
+    limits::NAME_BYTES_MAX,
+};
 use tokio::time::Instant;
 
 use crate::registry::{Answer, Model, Registry, Timings};
@@ -67,6 +71,15 @@ struct Shared {
     limits: Limits,
 }
 
+/// How an inference is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Codec {
+    /// The Open Inference Protocol.
+    V2,
+    /// `instances` and `inputs`.
+    V1,
+}
+
 /// Why a request gets no answer from a model.
 enum Refusal {
     /// The inference went wrong.
@@ -106,11 +119,29 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
         Route::Ready => answer::health("ready", registry.ready()),
         Route::Metadata(target) => model_metadata(registry, target, request.headers()),
         Route::ModelReady(target) => model_ready(registry, target, request.headers()),
+        Route::Models => answer::json(StatusCode::OK, model_names(registry)),
         Route::Infer(target) => {
             let target = target.to_owned();
-            infer(&shared, &target, request).await
+            infer(&shared, &target, Codec::V2, request).await
+        }
+        Route::Predict(target) => {
+            let target = target.to_owned();
+            infer(&shared, &target, Codec::V1, request).await
         }
     }
+}
+
+/// `{"models":["iris"]}`.
+fn model_names(registry: &Registry) -> Vec<u8> {
+    let mut out = b"{\"models\":[".to_vec();
+    for (index, model) in registry.models().iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        json::write_string(&mut out, model.name());
+    }
+    out.extend_from_slice(b"]}");
+    out
 }
 
 /// `{"name":…,"version":…,"extensions":[…]}`.
@@ -168,42 +199,37 @@ pub(crate) fn find(
     registry.model(name, version)
 }
 
-/// The model, if it may be given a request now. Nothing was run when it may not.
-pub(crate) fn admitted(
-    registry: &Registry,
-    name: &str,
-    version: Option<&str>,
-    service: Option<&[u8]>,
-) -> Result<Arc<Model>, InferError> {
-    let model = find(registry, name, version, service)?;
+/// Whether `model` may be given a request now. Nothing was run when it may not.
+pub(crate) fn admit(registry: &Registry, model: &Model) -> Result<(), InferError> {
     if registry.draining() {
         return Err(InferError::Unavailable("this replica is shutting down: ask again".to_owned()));
     }
     if !model.ready() {
-        return Err(loading(&model));
+        return Err(loading(model));
     }
-    Ok(model)
+    Ok(())
 }
 
 pub(crate) fn loading(model: &Model) -> InferError {
     InferError::Unavailable(format!("model `{}` is still loading: ask again", model.name()))
 }
 
-async fn infer(shared: &Shared, target: &Target<'static>, request: Request) -> Response {
+async fn infer(shared: &Shared, target: &Target<'static>, codec: Codec, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    match answered(shared, target, &parts.headers, body).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            let request_id = parts.headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
-            match refusal {
-                Refusal::Infer(error) => {
-                    log_refusal(&target.name, request_id, &error);
-                    answer::error(&error)
-                }
-                Refusal::Coding(message) => answer::unsupported_coding(&message),
+    let answered = match codec {
+        Codec::V2 => infer_v2(shared, target, &parts.headers, body).await,
+        Codec::V1 => predict(shared, target, &parts.headers, body).await,
+    };
+    answered.unwrap_or_else(|refusal| {
+        let request_id = parts.headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
+        match refusal {
+            Refusal::Infer(error) => {
+                log_refusal(&target.name, request_id, &error);
+                answer::error(&error)
             }
+            Refusal::Coding(message) => answer::unsupported_coding(&message),
         }
-    }
+    })
 }
 
 /// Errors of ours need a look; errors of the sender are for whoever asks why.
@@ -215,59 +241,110 @@ pub(crate) fn log_refusal(model: &str, request_id: Option<&str>, error: &InferEr
     }
 }
 
-async fn answered(
+async fn infer_v2(
     shared: &Shared,
     target: &Target<'static>,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let deadline = deadline(headers)?;
-    let model = admitted(&shared.registry, &target.name, target.version.as_deref(), service(headers))?;
-    let header_length = header_length(headers)?;
-    let coding = Coding::of_request(headers).map_err(Refusal::Coding)?;
-    let limits = shared.limits;
-    let body = body::collect(body, limits.body_bytes_max, deadline).await?;
+    let header_length = header_length(headers);
+    let read = move |body, metadata: &ModelMetadata| binary::read_request(body, header_length?, metadata);
+    let Received { model, deadline, read: (request, encoding) } =
+        received(shared, target, headers, (body, read)).await?;
+    let Answer { response, timings } = run(&model, request, deadline).await?;
+    log_answer(&model, headers, timings);
+    // Bytes are passed on as they are.
+    let work = text_bytes(response.outputs.iter().filter(|output| !encoding.is_binary(&output.name)));
+    let encoded = off_thread(work, move || binary::write_response(&response, &encoding)).await?;
+    Ok(coded(encoded, timings, Coding::wanted(headers)).await?)
+}
+
+/// An inference in the V1 protocol.
+async fn predict(
+    shared: &Shared,
+    target: &Target<'static>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let read = |body, metadata: &ModelMetadata| v1::read_request(&body, metadata);
+    let Received { model, deadline, read: (request, form) } = received(shared, target, headers, (body, read)).await?;
+    let Answer { response, timings } = run(&model, request, deadline).await?;
+    log_answer(&model, headers, timings);
+    let work = text_bytes(response.outputs.iter());
+    let json = off_thread(work, move || v1::write_response(&response, form)).await?;
+    let encoded = Encoded { json: Bytes::from(json), ..Encoded::default() };
+    Ok(coded(encoded, timings, Coding::wanted(headers)).await?)
+}
+
+/// A request that was let in and read.
+struct Received<T> {
+    model: Arc<Model>,
+    deadline: Option<Instant>,
+    read: T,
+}
+
+/// Lets a request in, and collects and reads its body. What is refused here counts as a failure of the model.
+async fn received<T: Send + 'static>(
+    shared: &Shared,
+    target: &Target<'static>,
+    headers: &HeaderMap,
+    (body, read): (Body, impl FnOnce(Bytes, &ModelMetadata) -> Result<T, InferError> + Send + 'static),
+) -> Result<Received<T>, Refusal> {
+    let registry = &shared.registry;
+    let model = find(registry, &target.name, target.version.as_deref(), service(headers))?;
+    let counting = model.counters().begin();
+    let bytes_max = shared.limits.body_bytes_max;
     let reader = Arc::clone(&model);
-    // Compressed bytes count for more: they may inflate to anything up to the limit.
-    let work = if coding == Coding::Identity { body.len() } else { body.len().saturating_mul(8) };
-    let (request, encoding) = off_thread(work, move || {
-        let body = coding::inflate(body, coding, limits.body_bytes_max)?;
-        binary::read_request(body, header_length, reader.metadata())
-    })
-    .await?;
-    let answer = run(&model, request, deadline).await?;
+    let reading = async {
+        let deadline = deadline(headers)?;
+        admit(registry, &model)?;
+        let coding = Coding::of_request(headers).map_err(Refusal::Coding)?;
+        let body = body::collect(body, bytes_max, deadline).await?;
+        // Compressed bytes count for more: they may inflate to anything up to the limit.
+        let work = if coding == Coding::Identity { body.len() } else { body.len().saturating_mul(8) };
+        let inflate_and_read =
+            move || coding::inflate(body, coding, bytes_max).and_then(|body| read(body, reader.metadata()));
+        Ok((deadline, off_thread(work, inflate_and_read).await?))
+    };
+    match reading.await {
+        Ok((deadline, read)) => {
+            counting.handed_over();
+            Ok(Received { model, deadline, read })
+        }
+        Err(refusal) => {
+            match &refusal {
+                Refusal::Infer(error) => counting.failed(error),
+                Refusal::Coding(message) => counting.failed(&InferError::Unsupported(message.clone())),
+            }
+            Err(refusal)
+        }
+    }
+}
+
+fn log_answer(model: &Model, headers: &HeaderMap, timings: Timings) {
     tracing::debug!(
-        model = target.name.as_ref(),
+        model = model.name(),
         request_id = headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()),
-        queue_us = answer.timings.queue.as_micros(),
-        compute_us = answer.timings.compute.as_micros(),
+        queue_us = timings.queue.as_micros(),
+        compute_us = timings.compute.as_micros(),
         "inference answered"
     );
-    let timings = answer.timings;
-    Ok(encoded(answer.response, encoding, timings, Coding::wanted(headers)).await?)
 }
 
 /// Runs the model, and turns outputs into classes where the request asks for them.
 pub(crate) async fn run(model: &Model, request: InferRequest, deadline: Option<Instant>) -> Result<Answer, InferError> {
-    let classes = classification::asked(&request)?;
+    let classes = classification::asked(&request).inspect_err(|error| model.counters().begin().failed(error))?;
     let mut answer = model.infer(request, deadline).await?;
     classification::apply(&mut answer.response, &classes, |output| model.classes(output))?;
     Ok(answer)
 }
 
-async fn encoded(
-    response: inference::InferResponse,
-    encoding: OutputEncoding,
-    timings: Timings,
-    wanted: Coding,
-) -> Result<Response, InferError> {
-    // Bytes are passed on as they are; text costs about three times the time per byte of tensor.
-    let json_bytes = response.outputs.iter().filter(|output| !encoding.is_binary(&output.name)).map(|output| {
-        let elements = output.data.elements(output.datatype);
-        elements.saturating_mul(8)
-    });
-    let work = json_bytes.fold(0, usize::saturating_add);
-    let encoded = off_thread(work, move || binary::write_response(&response, &encoding)).await?;
+/// Work of writing `outputs` as text: about three times the time per byte of tensor that is read.
+fn text_bytes<'t>(outputs: impl Iterator<Item = &'t Tensor>) -> usize {
+    outputs.map(|output| output.data.elements(output.datatype).saturating_mul(8)).fold(0, usize::saturating_add)
+}
+
+async fn coded(encoded: Encoded, timings: Timings, wanted: Coding) -> Result<Response, InferError> {
     if wanted == Coding::Identity || encoded.len() < coding::COMPRESSED_BYTES_MIN {
         return Ok(answer::inference(encoded, timings));
     }

@@ -33,10 +33,21 @@ impl Service {
         metadata: &MetadataMap,
         message: proto::ModelInferRequest,
     ) -> Result<Response<proto::ModelInferResponse>, InferError> {
-        let deadline = status::deadline(metadata)?;
         let (name, version) = (message.model_name.as_str(), version(&message.model_version));
-        let model = rest::admitted(&self.registry, name, version, service(metadata))?;
-        let (request, contents) = convert::request(message)?;
+        let model = rest::find(&self.registry, name, version, service(metadata))?;
+        let counting = model.counters().begin();
+        let read = status::deadline(metadata).and_then(|deadline| {
+            rest::admit(&self.registry, &model)?;
+            Ok((deadline, convert::request(message)?))
+        });
+        let (deadline, (request, contents)) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                counting.failed(&error);
+                return Err(error);
+            }
+        };
+        counting.handed_over();
         let answer = rest::run(&model, request, deadline).await?;
         tracing::debug!(
             model = model.name(),

@@ -19,6 +19,10 @@ pub(super) enum Route<'a> {
     ModelReady(Target<'a>),
     /// `…/infer`
     Infer(Target<'a>),
+    /// `/v1/models` and `/v2/models`
+    Models,
+    /// `/v1/models/{name}[/versions/{version}]:predict`
+    Predict(Target<'a>),
 }
 
 /// The model that a path names.
@@ -38,11 +42,15 @@ impl Target<'_> {
 impl<'a> Route<'a> {
     /// Reads a path. `/v2/` is `/v2`, as the protocol's own OpenAPI file has it; other paths have no final slash.
     pub(super) fn parse(path: &'a str) -> Option<Self> {
+        if let Some(rest) = path.strip_prefix("/v1/models") {
+            return Self::parse_v1(rest);
+        }
         let rest = path.strip_prefix("/v2")?;
         match rest {
             "" | "/" => return Some(Self::Server),
             "/health/live" => return Some(Self::Live),
             "/health/ready" => return Some(Self::Ready),
+            "/models" => return Some(Self::Models),
             _ => {}
         }
         let mut segments = rest.strip_prefix("/models/")?.split('/');
@@ -65,14 +73,46 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// Reads what follows `/v1/models`. The verb stands behind a colon.
+    fn parse_v1(rest: &'a str) -> Option<Self> {
+        if rest.is_empty() {
+            return Some(Self::Models);
+        }
+        let rest = rest.strip_prefix('/')?;
+        let (rest, predict) = match rest.strip_suffix(":predict") {
+            Some(rest) => (rest, true),
+            None => (rest, false),
+        };
+        if rest.contains(':') {
+            return None;
+        }
+        let mut segments = rest.split('/');
+        let name = segment(segments.next()?)?;
+        let version = match segments.next() {
+            None => None,
+            Some("versions") => Some(segment(segments.next()?)?),
+            Some(_) => return None,
+        };
+        if segments.next().is_some() {
+            return None;
+        }
+        let target = Target { name, version };
+        Some(if predict { Self::Predict(target) } else { Self::ModelReady(target) })
+    }
+
     /// The one method of the action, besides HEAD and OPTIONS.
     pub(super) fn method(&self) -> Method {
-        if matches!(self, Self::Infer(_)) { Method::POST } else { Method::GET }
+        if self.runs() { Method::POST } else { Method::GET }
     }
 
     /// Value of the header `Allow`.
     pub(super) fn allow(&self) -> &'static str {
-        if matches!(self, Self::Infer(_)) { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" }
+        if self.runs() { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" }
+    }
+
+    /// Whether it runs the model.
+    fn runs(&self) -> bool {
+        matches!(self, Self::Infer(_) | Self::Predict(_))
     }
 }
 
@@ -122,6 +162,12 @@ mod tests {
         );
         assert_eq!(Route::parse("/v2/models/iris/versions/3/infer"), Some(Route::Infer(target("iris", Some("3")))));
         assert_eq!(Route::parse("/v2/models/versions/infer"), Some(Route::Infer(target("versions", None))));
+        assert_eq!(Route::parse("/v2/models"), Some(Route::Models));
+        assert_eq!(Route::parse("/v1/models"), Some(Route::Models));
+        assert_eq!(Route::parse("/v1/models/iris"), Some(Route::ModelReady(target("iris", None))));
+        assert_eq!(Route::parse("/v1/models/iris/versions/3"), Some(Route::ModelReady(target("iris", Some("3")))));
+        assert_eq!(Route::parse("/v1/models/iris:predict"), Some(Route::Predict(target("iris", None))));
+        assert_eq!(Route::parse("/v1/models/iris/versions/3:predict"), Some(Route::Predict(target("iris", Some("3")))));
         assert_eq!(Route::parse("/v2/models/a%2Fb%20c"), Some(Route::Metadata(target("a/b c", None))));
     }
 
@@ -129,11 +175,19 @@ mod tests {
     fn other_paths_name_nothing() {
         for path in [
             "/",
-            "/v1/models/iris",
+            "/v1",
+            "/v1/models/",
+            "/v1/models/iris/",
+            "/v1/models/:predict",
+            "/v1/models/iris:explain",
+            "/v1/models/iris:predict:predict",
+            "/v1/models/iris/predict",
+            "/v1/models/iris/versions",
+            "/v1/models/iris/versions/:predict",
+            "/v1/modelsx",
             "/v2x",
             "/v2/health",
             "/v2/health/live/",
-            "/v2/models",
             "/v2/models/",
             "/v2/models//infer",
             "/v2/models/iris/",

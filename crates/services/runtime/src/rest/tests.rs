@@ -427,3 +427,64 @@ fn unavailable_alone_says_that_nothing_was_run() {
     assert!(retried(&InferError::Unavailable(String::new())));
     assert!(!retried(&InferError::DeadlineExceeded(String::new())));
 }
+
+#[tokio::test]
+async fn v1_predictions_with_and_without_a_version() {
+    for path in ["/v1/models/echo:predict", "/v1/models/echo/versions/3:predict"] {
+        let rows = post(echo::echo(X), path, &[], r#"{"instances":[0.5,-1]}"#).await;
+        assert_eq!((rows.status, rows.json()), (StatusCode::OK, json!({"predictions": [0.5, -1.0]})), "{path}");
+        assert_eq!(rows.header("server-timing"), "queue;dur=0.010,compute;dur=1.500");
+        let columns =
+            post(echo::echo(X), path, &[("content-encoding", "gzip")], gzip(br#"{"inputs":{"x":[2]}}"#)).await;
+        assert_eq!((columns.status, columns.json()), (StatusCode::OK, json!({"outputs": [2.0]})), "{path}");
+    }
+    let wrong = post(echo::echo(X), "/v1/models/echo:predict", &[], r#"{"instances":[0.5,"a"]}"#).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert!(wrong.error().starts_with("`instances[1]`: expected a number (FP32)"), "{}", wrong.error());
+    let wrong = get(echo::echo(X), "/v1/models/echo:predict").await;
+    assert_eq!((wrong.status, wrong.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "POST, OPTIONS"));
+    for path in ["/v1/models/other:predict", "/v1/models/echo/versions/4:predict", "/v1/models/echo:explain"] {
+        assert_eq!(post(echo::echo(X), path, &[], "{}").await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let answer = post(echo::loading(), "/v1/models/slow:predict", &[], r#"{"instances":[1]}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-berth-retry")), (503, "safe"));
+    let service = [("x-berth-service", "another")];
+    assert_eq!(post(echo::echo(X), "/v1/models/echo:predict", &service, "{}").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn models_are_listed_by_name() {
+    for path in ["/v1/models", "/v2/models"] {
+        assert_eq!(get(echo::echo(X), path).await.json(), json!({"models": ["echo"]}), "{path}");
+    }
+    for path in ["/v1/models/echo", "/v1/models/echo/versions/3"] {
+        assert_eq!(get(echo::echo(X), path).await.json(), json!({"name": "echo", "ready": true}), "{path}");
+    }
+    let answer = get(echo::loading(), "/v1/models/slow").await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (503, json!({"name": "slow", "ready": false})));
+}
+
+#[tokio::test]
+async fn what_is_refused_before_the_model_counts_as_failed() {
+    let registry = echo::echo(X);
+    for (path, headers, body) in [
+        (INFER, &[][..], "{"),
+        (INFER, &[("inference-header-content-length", "x")][..], REQUEST),
+        (INFER, &[("x-berth-timeout-ms", "soon")][..], REQUEST),
+        (INFER, &[("content-encoding", "br")][..], REQUEST),
+        (INFER, &[][..], r#"{"inputs":[{"name":"y","shape":[1],"datatype":"FP32","data":[1]}]}"#),
+        ("/v1/models/echo:predict", &[][..], "{}"),
+    ] {
+        assert_ne!(post(registry.clone(), path, headers, body).await.status, StatusCode::OK);
+    }
+    assert_eq!(post(registry.clone(), INFER, &[], REQUEST).await.status, StatusCode::OK);
+    let text = crate::metrics::text(&registry).unwrap();
+    for line in [
+        "nv_inference_request_failure{model=\"echo\",version=\"3\",reason=\"OTHER\"} 6",
+        "nv_inference_request_failure{model=\"echo\",version=\"3\",reason=\"CANCELED\"} 0",
+        "nv_inference_request_success{model=\"echo\",version=\"3\"} 1",
+        "nv_inference_pending_request_count{model=\"echo\",version=\"3\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
