@@ -1,4 +1,5 @@
-//! Tensors, requests and responses, and the codecs of the Open Inference Protocol v2: JSON, binary tensors, raw contents.
+//! Tensors, requests and responses, the codecs of the Open Inference Protocol v2 (JSON, binary tensors, raw contents), and
+//! the evaluator of tree ensembles.
 
 pub mod binary;
 pub mod classification;
@@ -8,6 +9,7 @@ pub mod error;
 pub mod json;
 pub mod limits;
 pub mod tensor;
+pub mod trees;
 
 #[cfg(test)]
 mod arbitrary;
