@@ -30,6 +30,7 @@ pub(crate) fn conditions(scope: &Scope<'_>) -> Vec<Condition> {
         enforced(scope, newest),
         of_replica(ConditionKind::Optimised, said),
         of_replica(ConditionKind::GoldenVerified, said),
+        of_replica(ConditionKind::Batched, said),
     ]
 }
 

@@ -33,6 +33,8 @@ pub enum ConditionKind {
     Enforced,
     /// The model runs at the optimisation level it was meant to.
     Optimised,
+    /// Requests that wait are run together.
+    Batched,
     /// The golden inputs that came with the model gave the expected outputs.
     GoldenVerified,
 }

@@ -4,9 +4,13 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use crate::error::Error;
+use crate::{
+    batching::policy::{self, Policy},
+    error::Error,
+};
 
 /// Longest model name: it travels in paths, labels and log lines.
 pub const MODEL_NAME_LEN_MAX: usize = 128;
@@ -35,6 +39,12 @@ pub struct Args {
     /// Memory the process may use, in bytes.
     #[arg(long, value_name = "BYTES")]
     pub memory_max: Option<u64>,
+    /// Rows of requests that wait which run together at most, where the model bears it; 0 or 1 runs each request by itself.
+    #[arg(long, value_name = "N", default_value_t = policy::ROWS_MAX_DEFAULT)]
+    pub batch_size_max: usize,
+    /// Milliseconds that a request waits for others to run with, though the model is idle.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub batch_latency_max_ms: u64,
     /// Do not restrict this process: for development on kernels without Landlock.
     #[arg(long)]
     pub no_sandbox: bool,
@@ -58,6 +68,8 @@ pub struct Config {
     pub threads: Option<NonZeroUsize>,
     /// Memory the process may use.
     pub memory_bytes_max: Option<u64>,
+    /// Which requests run together.
+    pub batching: Policy,
     /// Whether to enter the sandbox.
     pub sandbox: bool,
 }
@@ -98,6 +110,7 @@ impl Config {
             model_path: Path::new(path).to_owned(),
             threads,
             memory_bytes_max: args.memory_max,
+            batching: check_batching(args.batch_size_max, args.batch_latency_max_ms)?,
             sandbox: !args.no_sandbox,
         })
     }
@@ -118,6 +131,20 @@ fn check_threads(threads: usize) -> Result<NonZeroUsize, Error> {
     NonZeroUsize::new(threads).filter(|threads| threads.get() <= THREADS_MAX).ok_or_else(wrong)
 }
 
+fn check_batching(rows_max: usize, latency_ms_max: u64) -> Result<Policy, Error> {
+    if rows_max > policy::ROWS_MAX {
+        let text = format!("`--batch-size-max {rows_max}` is out of range: use 0 to {}", policy::ROWS_MAX);
+        return Err(Error::Arguments(text));
+    }
+    let latency_max = Duration::from_millis(latency_ms_max);
+    if latency_max > policy::LATENCY_MAX {
+        let longest = policy::LATENCY_MAX.as_millis();
+        let text = format!("`--batch-latency-max-ms {latency_ms_max}` is out of range: use 0 to {longest}");
+        return Err(Error::Arguments(text));
+    }
+    Ok(Policy { rows_max, latency_max, ..Policy::default() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +157,8 @@ mod tests {
             model_version: 7,
             threads: None,
             memory_max: None,
+            batch_size_max: 8,
+            batch_latency_max_ms: 5,
             no_sandbox: false,
             sandbox_probe: None,
         }
@@ -141,6 +170,7 @@ mod tests {
         assert_eq!((config.model_name.as_str(), config.model_version.as_str()), ("iris", "7"));
         assert_eq!(config.model_path, Path::new("/m/a=b.onnx"));
         assert!(config.sandbox);
+        assert_eq!((config.batching.rows_max, config.batching.latency_max), (8, Duration::from_millis(5)));
     }
 
     #[test]
@@ -150,6 +180,10 @@ mod tests {
         }
         let threads = Args { threads: Some(0), ..args("iris=x") };
         assert!(Config::from_args(threads).unwrap_err().to_string().contains("`--threads 0`"));
+        let rows = Args { batch_size_max: 1025, ..args("iris=x") };
+        assert!(Config::from_args(rows).unwrap_err().to_string().contains("use 0 to 1024"));
+        let wait = Args { batch_latency_max_ms: 10_001, ..args("iris=x") };
+        assert!(Config::from_args(wait).unwrap_err().to_string().contains("`--batch-latency-max-ms 10001`"));
         let neither = Args { socket: None, ..args("iris=x") };
         assert!(matches!(Config::from_args(neither), Err(Error::Arguments(_))));
     }

@@ -1,18 +1,24 @@
-//! Runs requests on a model's sessions: at once when one is idle and the work is small, else on threads behind a queue.
+//! Runs requests on a model's sessions: at once when one is idle and the work is small, else on threads behind a queue, those
+//! that wait together where the model bears it.
 
 use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use inference::{InferError, InferRequest};
+use inference::{InferError, InferRequest, Tensor};
 use tokio::sync::oneshot;
 
 use crate::{
     backend::{Backend, Ran},
+    batching::{Batching, join, join::Group},
+    metrics::Runs,
     placement::Cost,
     registry::{Executed, Execution, Executor, Timings},
     size,
@@ -34,6 +40,10 @@ pub struct Pool {
 struct Shared {
     state: Mutex<State>,
     pace: Pace,
+    batching: Batching,
+    /// Set when a joined answer did not come apart: the model is not what the trial took it for.
+    inseparable: AtomicBool,
+    runs: Runs,
     /// Signalled when a job came while a session was idle, a session came back while a job waits, or the pool closes.
     work: Condvar,
 }
@@ -44,9 +54,11 @@ struct State {
     closed: bool,
 }
 
+/// Requests that run together, the oldest first; one or more.
+type Batch = Vec<Waiting<Job>>;
+
 struct Job {
     request: InferRequest,
-    arrived: Instant,
     answer: oneshot::Sender<Result<Executed, InferError>>,
 }
 
@@ -56,10 +68,17 @@ impl Pool {
     /// # Errors
     ///
     /// The kernel gave no thread.
-    pub fn new(sessions: Vec<Box<dyn Backend>>, cost: Cost, limits: Limits) -> io::Result<Self> {
+    pub fn new(sessions: Vec<Box<dyn Backend>>, cost: Cost, limits: Limits, batching: Batching) -> io::Result<Self> {
         let count = sessions.len();
         let state = State { queue: Queue::new(limits), idle: sessions, closed: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), pace: Pace::new(cost), work: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            pace: Pace::new(cost),
+            batching,
+            inseparable: AtomicBool::new(false),
+            runs: Runs::default(),
+            work: Condvar::new(),
+        });
         let mut pool = Self { shared, threads: Vec::with_capacity(count) };
         for at in 0..count {
             let shared = Arc::clone(&pool.shared);
@@ -75,7 +94,8 @@ impl Pool {
             return Err(expired());
         }
         let bytes = size::bytes(&request);
-        if self.shared.pace.inline(bytes)
+        if !self.shared.batching.policy().waits()
+            && self.shared.pace.inline(bytes)
             && let Some(mut session) = self.shared.take_idle()
         {
             let running = self.shared.pace.begin_inline();
@@ -85,8 +105,9 @@ impl Pool {
             return ran.map(|ran| executed(ran, Duration::ZERO));
         }
         let (answer, answered) = oneshot::channel();
-        let job = Job { request, arrived, answer };
-        self.shared.push(Waiting { item: job, bytes, deadline: deadline.map(tokio::time::Instant::into_std) })?;
+        let (rows, group) = (self.shared.batching.rows(&request), self.shared.group(&request));
+        let (item, until) = (Job { request, answer }, deadline.map(tokio::time::Instant::into_std));
+        self.shared.push(Waiting { item, bytes, rows, group, arrived, deadline: until })?;
         let answered = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, answered).await.map_err(|_| late())?,
             None => answered.await,
@@ -98,6 +119,10 @@ impl Pool {
 impl Executor for Pool {
     fn execute(&self, request: InferRequest, deadline: Option<tokio::time::Instant>) -> Execution<'_> {
         Box::pin(self.run(request, deadline))
+    }
+
+    fn runs(&self) -> Option<&Runs> {
+        Some(&self.shared.runs)
     }
 }
 
@@ -125,8 +150,36 @@ impl Shared {
         let ran = run_caught(session, request);
         if let Ok(ran) = &ran {
             self.pace.learn(bytes, ran.input + ran.infer + ran.output);
+            self.runs.ran(self.batching.rows(request));
         }
         ran
+    }
+
+    fn group(&self, request: &InferRequest) -> Option<Group> {
+        if self.inseparable.load(Ordering::Relaxed) { None } else { self.batching.group(request) }
+    }
+
+    /// Runs a batch in one run; the outputs of each, in their order. `None` when it failed, which says nothing about each.
+    fn run_joined(&self, session: &mut dyn Backend, batch: &[Waiting<Job>]) -> Option<(Vec<Vec<Tensor>>, Timings)> {
+        let begun = Instant::now();
+        let members: Vec<&InferRequest> = batch.iter().map(|waiting| &waiting.item.request).collect();
+        let joined = self.batching.signature()?.join(&members)?;
+        let joining = begun.elapsed();
+        let ran = run_caught(session, &joined).ok()?;
+        let taken = Instant::now();
+        let rows: Vec<usize> = batch.iter().map(|waiting| waiting.rows).collect();
+        let mut timings = Timings { input: ran.input, output: ran.output, ..Timings::default() };
+        let Some(parts) = join::split(ran.outputs, &rows) else {
+            self.inseparable.store(true, Ordering::Relaxed);
+            tracing::warn!("a joined answer has not the rows that were asked: requests are run one by one from now on");
+            return None;
+        };
+        timings.input += joining;
+        timings.output += taken.elapsed();
+        timings.compute = begun.elapsed();
+        self.pace.learn_joined(batch.iter().map(|waiting| waiting.bytes).max().unwrap_or(0), timings.compute);
+        self.runs.ran(rows.iter().copied().fold(0, usize::saturating_add));
+        Some((parts, timings))
     }
 
     /// A panic never happens while the lock is held, except in the allocator: what it guards stays usable.
@@ -152,52 +205,87 @@ impl Shared {
 
     fn push(&self, waiting: Waiting<Job>) -> Result<(), InferError> {
         let full = || InferError::Unavailable("the model's queue is full: try again later".to_owned());
-        let Waiting { item, bytes, deadline } = waiting;
+        let Waiting { item, bytes, rows, group, arrived, deadline } = waiting;
         let mut state = self.lock();
-        if let Err(item) = state.queue.push(Waiting { item, bytes, deadline }) {
+        if let Err(item) = state.queue.push(Waiting { item, bytes, rows, group: group.clone(), arrived, deadline }) {
             // Clients that have gone still hold their places.
             state.queue.forget(|job| job.answer.is_closed());
-            state.queue.push(Waiting { item, bytes, deadline }).map_err(|_| full())?;
+            let waiting = Waiting { item, bytes, rows, group, arrived, deadline };
+            state.queue.push(waiting).map_err(|_| full())?;
         }
         drop(state);
         self.work.notify_one();
         Ok(())
     }
 
-    /// Waits for a job and a session to run it; `None` when the pool closes.
-    fn next(&self) -> Option<(Job, Box<dyn Backend>)> {
+    /// Waits for jobs and a session to run them; `None` when the pool closes.
+    fn next(&self) -> Option<(Batch, Box<dyn Backend>)> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(session) = state.idle.pop() {
-                match state.queue.next(Instant::now()) {
-                    Some(Next::Run(job)) if !job.answer.is_closed() => return Some((job, session)),
-                    Some(Next::Run(_)) => state.idle.push(session),
-                    Some(Next::Expired(job)) => {
-                        state.idle.push(session);
-                        drop(job.answer.send(Err(expired())));
-                    }
-                    None => {
-                        state.idle.push(session);
-                        state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    }
-                }
-            } else {
+            let Some(session) = state.idle.pop() else {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let now = Instant::now();
+            let next = state.queue.next(self.batching.policy(), now, |job| job.answer.is_closed());
+            if let Some(Next::Run(batch)) = next {
+                return Some((batch, session));
             }
+            state.idle.push(session);
+            state = match next {
+                Some(Next::Expired(job)) => {
+                    drop(job.answer.send(Err(expired())));
+                    state
+                }
+                Some(Next::WaitUntil(until)) => {
+                    let waited = self.work.wait_timeout(state, until.saturating_duration_since(now));
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                Some(Next::Run(_)) | None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 }
 
 fn work(shared: &Shared) {
-    while let Some((job, mut session)) = shared.next() {
-        let queue = job.arrived.elapsed();
-        let ran = shared.run(session.as_mut(), &job.request, size::bytes(&job.request));
-        shared.give_back(session);
-        // The client may have gone meanwhile.
-        drop(job.answer.send(ran.map(|ran| executed(ran, queue))));
+    while let Some((batch, mut session)) = shared.next() {
+        let begun = Instant::now();
+        let joined = if batch.len() > 1 { shared.run_joined(session.as_mut(), &batch) } else { None };
+        match joined {
+            Some((parts, timings)) => {
+                shared.give_back(session);
+                for (waiting, outputs) in batch.into_iter().zip(parts) {
+                    let queue = begun.saturating_duration_since(waiting.arrived);
+                    // The client may have gone meanwhile.
+                    drop(waiting.item.answer.send(Ok((outputs, Timings { queue, ..timings }))));
+                }
+            }
+            None => run_each(shared, session, batch),
+        }
+    }
+}
+
+/// Runs one by one: a request that the model cannot run on fails alone.
+fn run_each(shared: &Shared, mut session: Box<dyn Backend>, batch: Batch) {
+    let mut batch = batch.into_iter().peekable();
+    while let Some(waiting) = batch.next() {
+        let Waiting { item: Job { request, answer }, bytes, arrived, .. } = &waiting;
+        let queue = arrived.elapsed();
+        let ran = if answer.is_closed() || waiting.is_expired(Instant::now()) {
+            Err(expired())
+        } else {
+            shared.run(session.as_mut(), request, *bytes).map(|ran| executed(ran, queue))
+        };
+        if batch.peek().is_none() {
+            // Before the last answer, so that who asks again at once finds the session idle.
+            shared.give_back(session);
+            drop(waiting.item.answer.send(ran));
+            return;
+        }
+        drop(waiting.item.answer.send(ran));
     }
 }
 

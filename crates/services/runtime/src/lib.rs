@@ -23,6 +23,7 @@ use load::{LoadError, Loader};
 
 pub mod admin;
 pub mod backend;
+pub mod batching;
 pub mod config;
 pub mod error;
 pub mod executor;
@@ -77,7 +78,8 @@ pub fn run(args: Args) -> Result<Ended, Error> {
     // Never one alone: small models run on these threads, and one that holds its thread up must not stop health and deadlines.
     let workers = cpus.max(2);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    let ended = runtime.map_err(failed)?.block_on(serve(config, socket, Loader { environment, cpus }, sandbox));
+    let loader = Loader { environment, cpus, batching: config.batching };
+    let ended = runtime.map_err(failed)?.block_on(serve(config, socket, loader, sandbox));
     if let Err(error @ Error::Model(_)) = &ended {
         // The last line of the log, for whoever looks there first. Nothing is left to do if it cannot be written.
         drop(writeln!(io::stderr(), "{}", chain(error)));

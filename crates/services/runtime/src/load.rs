@@ -15,6 +15,12 @@ use crate::{
         Backend,
         ort::{Optimisation, OrtBackend},
     },
+    batching::{
+        Batching,
+        join::Signature,
+        policy::Policy,
+        trial::{self, Doubt},
+    },
     executor::{Pool, queue::Limits},
     placement::{self, Cost, Plan},
     registry::{Loaded, PLATFORM, Report},
@@ -35,6 +41,9 @@ const MEASURED_RUNS: usize = 16;
 
 /// Time to measure for, at most: a big model is known to be big after one run.
 const MEASURED_TIME: Duration = Duration::from_millis(100);
+
+/// Requests that rows are taken from to try whether they may run together.
+const SAMPLES_MAX: usize = 16;
 
 /// Why a model did not load.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +101,8 @@ pub struct Loader {
     pub environment: Environment,
     /// CPUs to use.
     pub cpus: usize,
+    /// Which requests run together, where the model bears it.
+    pub batching: Policy,
 }
 
 /// A model that was opened, and ran if anything is known that it runs on.
@@ -122,9 +133,10 @@ impl Loader {
         );
         let mut sessions = self.sessions(backend, plan, &source, optimisation)?;
         let golden = verify(&mut sessions, &metadata, &source)?;
-        let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden];
+        let (batching, batched) = self.batching(sessions.first_mut(), &metadata, &source, works.as_ref());
+        let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden, batched];
         let sessions = sessions.into_iter().map(|session| Box::new(session) as Box<dyn Backend>).collect();
-        let pool = Pool::new(sessions, cost.unproven(), Limits::default()).map_err(LoadError::Thread)?;
+        let pool = Pool::new(sessions, cost.unproven(), Limits::default(), batching).map_err(LoadError::Thread)?;
         Ok(Loaded {
             metadata,
             classes: source.classes,
@@ -152,6 +164,43 @@ impl Loader {
             tracing::warn!(optimisation = %reached.optimisation, trouble, "the model did not run with every optimisation");
         }
         Ok(reached)
+    }
+
+    /// How requests are joined, and why not.
+    fn batching(
+        &self,
+        session: Option<&mut OrtBackend>,
+        metadata: &ModelMetadata,
+        source: &Source,
+        works: Option<&InferRequest>,
+    ) -> (Batching, Condition) {
+        let batched = |status, reason, message: &str| condition(ConditionKind::Batched, status, reason, message);
+        let off = |reason, message: &str| {
+            tracing::info!(model = %metadata.name, reason, message, "every request runs by itself");
+            (Batching::off(metadata.clone()), batched(ConditionStatus::False, reason, message))
+        };
+        if !self.batching.joins() {
+            return off("SwitchedOff", "every request runs by itself, as was asked for");
+        }
+        let (Some(signature), Some(session)) = (Signature::of(metadata), session) else {
+            return off("FixedBatch", "not every input and output of the model has a variable first dimension");
+        };
+        let golden = source.golden.iter().map(|case| &case.request);
+        let samples: Vec<InferRequest> = golden.chain(works).take(SAMPLES_MAX).cloned().collect();
+        match trial::examine(|request| session.run(request).map(|ran| ran.outputs), &signature, &samples) {
+            Ok(()) => {
+                let message = format!("requests that wait run together, up to {} rows", self.batching.rows_max);
+                let batching = Batching::on(self.batching, signature, metadata.clone());
+                (batching, batched(ConditionStatus::True, "SameAnswers", &message))
+            }
+            Err(Doubt::Differs(how)) => {
+                off("AnswersDiffer", &format!("the model answers rows otherwise when they run together: {how}"))
+            }
+            Err(Doubt::NotTried(why)) => off(
+                "NotTried",
+                &format!("no different rows are known that the model answers, add some to `golden.json`: {why}"),
+            ),
+        }
     }
 
     /// The sessions of `plan`. `backend`, which was opened as guessed, is the first if the guess was right.

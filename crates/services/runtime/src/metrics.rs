@@ -18,6 +18,17 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const BUCKETS_US: [u64; 14] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000];
 
+/// Upper bounds of the histogram of rows.
+const BUCKETS_ROWS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 1024];
+
+/// Runs of one model, each of one or more requests.
+#[derive(Debug, Default)]
+pub struct Runs {
+    rows: AtomicU64,
+    beyond: AtomicU64,
+    buckets: [AtomicU64; BUCKETS_ROWS.len()],
+}
+
 /// Counters of one model. Each is a word of its own: nothing is locked to count.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -27,7 +38,6 @@ pub struct Counters {
     backend: AtomicU64,
     other: AtomicU64,
     inferences: AtomicU64,
-    executions: AtomicU64,
     pending: AtomicU64,
     request_us: AtomicU64,
     queue_us: AtomicU64,
@@ -42,6 +52,16 @@ pub struct Counters {
 pub struct Counting<'a> {
     counters: &'a Counters,
     decided: bool,
+}
+
+impl Runs {
+    /// The model has answered `rows` in one run.
+    pub fn ran(&self, rows: usize) {
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        let within = BUCKETS_ROWS.iter().position(|bound| rows <= *bound);
+        within.and_then(|at| self.buckets.get(at)).unwrap_or(&self.beyond).fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Counters {
@@ -64,7 +84,6 @@ impl Counting<'_> {
         let add = |counter: &AtomicU64, value: u64| counter.fetch_add(value, Ordering::Relaxed);
         add(&self.counters.success, 1);
         add(&self.counters.inferences, batch);
-        add(&self.counters.executions, 1);
         add(&self.counters.request_us, micros(total));
         add(&self.counters.queue_us, micros(timings.queue));
         add(&self.counters.input_us, micros(timings.input));
@@ -121,6 +140,10 @@ pub fn text(registry: &Registry) -> Result<String, fmt::Error> {
             writeln!(text, "{name}{{{}}} {value}", labels(model))?;
         }
     }
+    header(&mut text, "nv_inference_exec_count", "counter", "Runs of the model, each of one or more requests")?;
+    for model in &models {
+        writeln!(text, "nv_inference_exec_count{{{}}} {}", labels(model), executions(model))?;
+    }
     header(&mut text, "nv_inference_request_failure", "counter", "Requests that failed, by reason")?;
     for model in &models {
         for (reason, read) in REASONS {
@@ -138,17 +161,42 @@ pub fn text(registry: &Registry) -> Result<String, fmt::Error> {
     for model in &models {
         histogram(&mut text, model)?;
     }
+    header(&mut text, "berth_runtime_batch_rows", "histogram", "Rows of a run of the model")?;
+    for model in &models {
+        rows_histogram(&mut text, model)?;
+    }
     Ok(text)
+}
+
+fn executions(model: &Model) -> u64 {
+    let read = |runs: &Runs| {
+        let within = runs.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        within.fold(runs.beyond.load(Ordering::Relaxed), u64::saturating_add)
+    };
+    model.runs().map_or(0, read)
+}
+
+fn rows_histogram(text: &mut String, model: &Model) -> fmt::Result {
+    let nothing = Runs::default();
+    let (labels, runs) = (labels(model), model.runs().unwrap_or(&nothing));
+    let mut below = 0_u64;
+    for (bound, bucket) in BUCKETS_ROWS.iter().zip(&runs.buckets) {
+        below = below.saturating_add(bucket.load(Ordering::Relaxed));
+        writeln!(text, "berth_runtime_batch_rows_bucket{{{labels},le=\"{bound}\"}} {below}")?;
+    }
+    let count = below.saturating_add(runs.beyond.load(Ordering::Relaxed));
+    writeln!(text, "berth_runtime_batch_rows_bucket{{{labels},le=\"+Inf\"}} {count}")?;
+    writeln!(text, "berth_runtime_batch_rows_sum{{{labels}}} {}", runs.rows.load(Ordering::Relaxed))?;
+    writeln!(text, "berth_runtime_batch_rows_count{{{labels}}} {count}")
 }
 
 type Read = fn(&Counters) -> &AtomicU64;
 
-const SAMPLES: [(&str, &str, &str, Read); 9] = [
+const SAMPLES: [(&str, &str, &str, Read); 8] = [
     ("nv_inference_request_success", "counter", "Requests answered", |counters| &counters.success),
     ("nv_inference_count", "counter", "Inferences answered, a batch counting its size", |counters| {
         &counters.inferences
     }),
-    ("nv_inference_exec_count", "counter", "Runs of the model", |counters| &counters.executions),
     ("nv_inference_pending_request_count", "gauge", "Requests that wait or run", |counters| &counters.pending),
     ("nv_inference_request_duration_us", "counter", "Time of answered requests", |counters| &counters.request_us),
     ("nv_inference_queue_duration_us", "counter", "Time answered requests waited", |counters| &counters.queue_us),
@@ -224,6 +272,8 @@ mod tests {
             "berth_runtime_request_seconds_bucket{model=\"iris\",version=\"3\",le=\"+Inf\"} 1",
             "berth_runtime_model_ready{model=\"iris\",version=\"3\"} 0",
             "berth_runtime_draining 0",
+            "nv_inference_exec_count{model=\"iris\",version=\"3\"} 0",
+            "berth_runtime_batch_rows_count{model=\"iris\",version=\"3\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

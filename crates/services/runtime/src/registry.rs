@@ -14,7 +14,11 @@ use resources::condition::Condition;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{backend::ort::Optimisation, metrics::Counters, size};
+use crate::{
+    backend::ort::Optimisation,
+    metrics::{Counters, Runs},
+    size,
+};
 
 /// `platform` of every model, `<project>_<format>` as the protocol spells it.
 pub const PLATFORM: &str = "onnx_onnxv1";
@@ -61,6 +65,11 @@ pub struct Report {
 pub trait Executor: Send + Sync {
     /// Runs `request`; `deadline` bounds its wait for a turn. Dropping the future before the run begins cancels it.
     fn execute(&self, request: InferRequest, deadline: Option<Instant>) -> Execution<'_>;
+
+    /// What it counts of its runs, if it does.
+    fn runs(&self) -> Option<&Runs> {
+        None
+    }
 }
 
 /// Outputs in the order asked for, and how long they took.
@@ -166,6 +175,11 @@ impl Model {
     /// What was counted of this model.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What was counted of the model's runs.
+    pub fn runs(&self) -> Option<&Runs> {
+        self.loaded.get()?.executor.runs()
     }
 
     /// The model's name.

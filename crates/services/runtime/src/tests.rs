@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::backend::ort::tests::file;
+use crate::{backend::ort::tests::file, batching::policy::Policy};
 
 async fn ask(registry: &Registry, request: Request<Body>) -> (StatusCode, String) {
     let router = router(registry, admin::SandboxStatus::default()).unwrap();
@@ -27,7 +27,7 @@ async fn status_of(registry: &Registry) -> Value {
 }
 
 fn loader() -> Loader {
-    Loader { environment: library::tests::environment().clone(), cpus: 2 }
+    Loader { environment: library::tests::environment().clone(), cpus: 2, batching: Policy::default() }
 }
 
 #[tokio::test]
@@ -72,6 +72,7 @@ async fn a_model_that_does_not_load_ends_the_process_with_its_reason() {
         model_path: path,
         threads: None,
         memory_bytes_max: None,
+        batching: Policy::default(),
         sandbox: false,
     };
     let bound = bind(&config.listen).unwrap();

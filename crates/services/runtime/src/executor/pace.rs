@@ -42,6 +42,15 @@ impl Pace {
         self.run_nanos.store(nanos(self.cost().learn(bytes, took).run), Ordering::Relaxed);
     }
 
+    /// A run of several requests takes no less than that of the biggest one alone, which has `bytes`: it shows that a model
+    /// is cheap, and never that it is not.
+    pub(super) fn learn_joined(&self, bytes: usize, took: Duration) {
+        let learnt = self.cost().learn(bytes, took);
+        if learnt.run < self.cost().run {
+            self.run_nanos.store(nanos(learnt.run), Ordering::Relaxed);
+        }
+    }
+
     /// Whether a request may run where it was read: it is small, and no thread is held up by one that was not.
     pub(super) fn inline(&self, bytes: usize) -> bool {
         self.cost().inline(bytes) && !self.is_stuck()
@@ -104,5 +113,10 @@ mod tests {
         pace.learn(4, Duration::from_secs(1));
         assert!(!pace.inline(4));
         assert!(pace.cost().run > Duration::from_millis(100));
+        let before = pace.cost().run;
+        pace.learn_joined(4, Duration::from_secs(2));
+        assert_eq!(pace.cost().run, before);
+        pace.learn_joined(4, Duration::from_micros(10));
+        assert!(pace.cost().run < before);
     }
 }

@@ -138,7 +138,7 @@ fn close(wanted: f64, found: f64, tolerance: f64) -> bool {
 }
 
 /// Reads one little-endian element of a datatype with fractions.
-fn reader(datatype: Datatype) -> Option<fn(&[u8]) -> f64> {
+pub(crate) fn reader(datatype: Datatype) -> Option<fn(&[u8]) -> f64> {
     fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
         bytes.try_into().unwrap_or([0xff; N])
     }

@@ -5,13 +5,14 @@ use inference::Datatype;
 use super::*;
 use crate::{
     backend::ort::tests::{file, floats},
+    batching::policy::Policy,
     library::tests::environment,
     onnx::{self, Dim},
     registry::Model,
 };
 
 fn load(path: &Path) -> Result<Loaded, LoadError> {
-    let loader = Loader { environment: environment().clone(), cpus: 2 };
+    let loader = Loader { environment: environment().clone(), cpus: 2, batching: Policy::default() };
     loader.load(Model::announced("m".into(), "4".into()).metadata(), path)
 }
 
@@ -135,4 +136,36 @@ fn what_cannot_be_served_says_why() {
     let constant = onnx::model(&[onnx::node("RandomUniformLike", &["x"], &["y"])], &[("x", kind.clone())], &[]);
     let (_directory, path) = file(&constant);
     assert!(load(&path).is_err());
+}
+
+/// A model of one operator from `x` to `y`, both of this shape.
+fn one_operator(operator: &str, dims: &[Dim]) -> Vec<u8> {
+    let kind = onnx::tensor_type(Datatype::Fp32, dims);
+    onnx::model(&[onnx::node(operator, &["x"], &["y"])], &[("x", kind.clone())], &[("y", kind)])
+}
+
+fn batched(model: &[u8], policy: Policy) -> (ConditionStatus, String) {
+    let (_directory, path) = file(model);
+    let loader = Loader { environment: environment().clone(), cpus: 2, batching: policy };
+    let loaded = loader.load(Model::announced("m".into(), "4".into()).metadata(), &path).unwrap();
+    let condition = condition_of(&loaded, ConditionKind::Batched);
+    (condition.status, condition.reason.clone())
+}
+
+#[test]
+fn requests_are_joined_where_the_model_bears_it() {
+    let rows = [Dim::Named("rows"), Dim::Size(3)];
+    let on = Policy::default();
+    let said = |status, reason: &str| (status, reason.to_owned());
+    for datatype in Datatype::ALL {
+        assert_eq!(batched(&onnx::identity(datatype), on), said(ConditionStatus::True, "SameAnswers"), "{datatype}");
+    }
+    assert_eq!(batched(&onnx::sum_and_difference(), on), said(ConditionStatus::True, "SameAnswers"));
+    assert_eq!(batched(&one_operator("Softmax", &rows), on), said(ConditionStatus::True, "SameAnswers"));
+    // Over the only dimension, which is then no batch.
+    let softmax = one_operator("Softmax", &[Dim::Named("classes")]);
+    assert_eq!(batched(&softmax, on), said(ConditionStatus::False, "AnswersDiffer"));
+    let fixed = one_operator("Relu", &[Dim::Size(1), Dim::Size(3)]);
+    assert_eq!(batched(&fixed, on), said(ConditionStatus::False, "FixedBatch"));
+    assert_eq!(batched(&one_operator("Relu", &rows), Policy::OFF), said(ConditionStatus::False, "SwitchedOff"));
 }

@@ -1,0 +1,121 @@
+//! Which of the waiting requests run next, together. Pure.
+
+use std::time::{Duration, Instant};
+
+/// Rows of a batch, unless told otherwise: KServe's number; beyond it the time of a run grows as its rows do.
+pub const ROWS_MAX_DEFAULT: usize = 32;
+
+/// Most rows one may ask for: a queue holds that many requests.
+pub const ROWS_MAX: usize = 1024;
+
+/// Longest wait one may ask for: more than that and clients take the server for dead.
+pub const LATENCY_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of the inputs of a batch. Rows that are bigger than a part of this keep all CPUs busy by themselves, so that joining
+/// them would copy them and take memory for nothing.
+pub const BYTES_MAX: usize = 1024 * 1024;
+
+/// Bounds of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Rows; below two nothing is joined. A single request with more still runs, alone.
+    pub rows_max: usize,
+    /// Bytes of inputs. A single request with more still runs, alone.
+    pub bytes_max: usize,
+    /// How long a request waits for company while a session is idle.
+    pub latency_max: Duration,
+}
+
+/// A request that waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a, G> {
+    /// What it may be joined with; `None` when with nothing.
+    pub group: Option<&'a G>,
+    /// Its rows.
+    pub rows: usize,
+    /// Bytes of its inputs.
+    pub bytes: usize,
+    /// When it came.
+    pub arrived: Instant,
+    /// When it is no longer wanted.
+    pub deadline: Option<Instant>,
+}
+
+/// What a session that is free does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Runs these, by their places, the oldest first.
+    Run(Vec<usize>),
+    /// Looks again then, or when another request has come.
+    WaitUntil(Instant),
+}
+
+impl Policy {
+    /// Every request runs by itself.
+    pub const OFF: Self = Self { rows_max: 1, bytes_max: BYTES_MAX, latency_max: Duration::ZERO };
+
+    /// Whether requests are joined at all.
+    pub fn joins(&self) -> bool {
+        self.rows_max > 1
+    }
+
+    /// Whether a request may wait for company.
+    pub fn waits(&self) -> bool {
+        self.joins() && !self.latency_max.is_zero()
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { rows_max: ROWS_MAX_DEFAULT, ..Self::OFF }
+    }
+}
+
+/// What to do about `waiting`, whose entries have their places and are in order of arrival; `None` when nothing waits.
+///
+/// The oldest runs next, whatever comes with it: nobody can push in before it. With it go those of its group in their order,
+/// up to the first that does not fit. So a client that sends much gets as much of each batch as it has of the queue, and
+/// holds up the others by the runs that were before theirs anyway.
+///
+/// It waits only where `policy` says so, and never while a request waits that could not join, nor past a deadline.
+pub fn decide<'a, G: PartialEq + 'a>(
+    policy: &Policy,
+    waiting: impl IntoIterator<Item = (usize, Entry<'a, G>)>,
+    now: Instant,
+) -> Option<Decision> {
+    let mut waiting = waiting.into_iter();
+    let (place, oldest) = waiting.next()?;
+    let mut members = vec![place];
+    let Some(group) = oldest.group.filter(|_| policy.joins()) else {
+        return Some(Decision::Run(members));
+    };
+    let (mut rows, mut bytes) = (oldest.rows, oldest.bytes);
+    let mut deadline = oldest.deadline;
+    let mut closed = rows >= policy.rows_max || bytes >= policy.bytes_max;
+    let mut stranger = false;
+    while !closed && let Some((place, entry)) = waiting.next() {
+        if entry.group != Some(group) {
+            stranger = true;
+            continue;
+        }
+        rows = rows.saturating_add(entry.rows);
+        bytes = bytes.saturating_add(entry.bytes);
+        if rows > policy.rows_max || bytes > policy.bytes_max {
+            closed = true;
+        } else {
+            members.push(place);
+            deadline = deadline.into_iter().chain(entry.deadline).min();
+            closed = rows == policy.rows_max;
+        }
+    }
+    let until = oldest.arrived.checked_add(policy.latency_max);
+    match until {
+        Some(until) if !closed && !stranger && until > now && deadline.is_none_or(|deadline| deadline > until) => {
+            Some(Decision::WaitUntil(until))
+        }
+        _ => Some(Decision::Run(members)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
