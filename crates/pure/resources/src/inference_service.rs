@@ -44,6 +44,21 @@ pub struct Predictor {
     /// Seconds until a request fails with a time-out; default 60, at most 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
+    /// Which requests that wait run together. Default: [`BATCH_SIZE_DEFAULT`] rows and no wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batcher: Option<Batcher>,
+}
+
+/// Which requests that wait run together, where the model answers them as it does one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Batcher {
+    /// Rows of one run at most; 1 runs every request by itself. Default [`BATCH_SIZE_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_batch_size: Option<u32>,
+    /// Milliseconds that a request waits for others though the model is idle. Default 0: what waits anyway runs together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_latency: Option<u32>,
 }
 
 /// Where the model is and what it may use.
@@ -103,6 +118,12 @@ pub const REPLICAS_MAX: u32 = 64;
 pub const TIMEOUT_SECONDS_DEFAULT: u64 = 60;
 /// Longest `timeout`.
 pub const TIMEOUT_SECONDS_MAX: u64 = 3600;
+/// Default of `maxBatchSize`, as KServe's.
+pub const BATCH_SIZE_DEFAULT: u32 = 32;
+/// Highest `maxBatchSize`: as many requests as wait in one replica.
+pub const BATCH_SIZE_MAX: u32 = 1024;
+/// Longest `maxLatency`, milliseconds: beyond it clients take the service for dead.
+pub const BATCH_LATENCY_MS_MAX: u32 = 10_000;
 
 #[cfg(test)]
 mod tests {

@@ -103,7 +103,8 @@ mod tests {
             protocol_version: None,
             resources: None,
         };
-        let predictor = Predictor { model, min_replicas: None, container_concurrency: None, timeout: None };
+        let predictor =
+            Predictor { model, min_replicas: None, container_concurrency: None, timeout: None, batcher: None };
         let object = InferenceService {
             api_version: API_VERSION.to_owned(),
             kind: "InferenceService".to_owned(),

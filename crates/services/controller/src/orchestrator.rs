@@ -6,6 +6,7 @@ use planner::{Allowance, Machine};
 use resources::{
     condition::Condition,
     id::{ReplicaId, Revision, ServiceName},
+    inference_service::Batcher,
 };
 
 use crate::db::{ProcessId, ReplicaRow};
@@ -56,6 +57,7 @@ pub(crate) struct Launch {
     pub(crate) socket: PathBuf,
     pub(crate) bundle_dir: PathBuf,
     pub(crate) allowance: Allowance,
+    pub(crate) batcher: Option<Batcher>,
 }
 
 /// A replica as seen.

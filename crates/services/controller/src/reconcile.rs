@@ -270,6 +270,7 @@ impl<O: Orchestrator> Reconciler<O> {
             socket: self.config.data_dir.join(format!("run/r-{random}.sock")),
             bundle_dir: self.store.bundle_dir(&row.bundle.0)?,
             allowance,
+            batcher: row.predictor.batcher,
         }))
     }
 

@@ -60,6 +60,7 @@ pub(super) static PLACES: &[(&str, &Schema)] = &[
     ("metadata", &METADATA),
     ("spec", &SPEC),
     ("spec.predictor", &PREDICTOR),
+    ("spec.predictor.batcher", &BATCHER),
     ("spec.predictor.model", &MODEL),
     ("spec.predictor.model.modelFormat", &MODEL_FORMAT),
     ("spec.predictor.model.resources", &RESOURCES),
@@ -96,12 +97,18 @@ static SPEC: Schema = Schema {
     ],
 };
 
+static BATCHER: Schema = Schema {
+    fields: &[may("maxBatchSize", Kind::Integer), may("maxLatency", Kind::Integer)],
+    unsupported: &[("timeout", "it is the service's: write `timeout` beside `batcher`")],
+};
+
 static PREDICTOR: Schema = Schema {
     fields: &[
         must("model", Kind::Object(&MODEL)),
         may("minReplicas", Kind::Integer),
         may("containerConcurrency", Kind::Integer),
         may("timeout", Kind::Integer),
+        may("batcher", Kind::Object(&BATCHER)),
     ],
     unsupported: &[
         ("name", REMOVE),
@@ -112,7 +119,6 @@ static PREDICTOR: Schema = Schema {
         ("autoScaling", NO_SCALING),
         ("canaryTrafficPercent", "a new revision takes over once it is ready"),
         ("logger", REMOVE),
-        ("batcher", REMOVE),
         ("deploymentStrategy", "a new revision takes over once it is ready"),
         ("labels", "put them under `metadata`"),
         ("annotations", "put them under `metadata`"),

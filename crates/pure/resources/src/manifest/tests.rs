@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::inference_service::{ModelFormat, ResourceList, ResourceRequirements};
+use crate::inference_service::{Batcher, ModelFormat, ResourceList, ResourceRequirements};
 
 const SPAM: &str = "\
 apiVersion: berth.dev/v1alpha1
@@ -82,7 +82,7 @@ fn unknown_fields_name_the_nearest() {
     );
     assert_eq!(
         changed("minReplicas", "zebra"),
-        "spec.predictor.zebra: unknown field `zebra`; known are `model`, `minReplicas`, `containerConcurrency`, `timeout`"
+        "spec.predictor.zebra: unknown field `zebra`; known are `model`, `minReplicas`, `containerConcurrency`, `timeout`, `batcher`"
     );
 }
 
@@ -92,7 +92,6 @@ fn fields_of_kserve_are_refused_by_name() {
         ("maxReplicas: 3", "minReplicas"),
         ("canaryTrafficPercent: 10", "takes over once it is ready"),
         ("logger: {mode: all}", "remove it"),
-        ("batcher: {maxBatchSize: 32}", "remove it"),
         ("scaleMetric: rps", "minReplicas"),
         ("sklearn: {storageUri: 's3://a'}", "export the model to ONNX"),
         ("serviceAccountName: a", "not a container"),
@@ -116,6 +115,22 @@ fn fields_of_kserve_are_refused_by_name() {
     );
 }
 
+#[test]
+fn a_batcher_has_the_names_of_kserve() {
+    let batcher = |text: &str| {
+        let manifest = SPAM.replace("minReplicas: 2", text);
+        parse(&manifest).unwrap()[0].spec.predictor.batcher
+    };
+    assert_eq!(batcher("minReplicas: 2"), None);
+    let full = Batcher { max_batch_size: Some(16), max_latency: Some(5) };
+    assert_eq!(batcher("batcher: {maxBatchSize: 16, maxLatency: 5}"), Some(full));
+    assert_eq!(batcher("batcher: {}"), Some(Batcher::default()));
+    assert_eq!(
+        changed("minReplicas: 2", "batcher: {timeout: 60}"),
+        "spec.predictor.batcher.timeout: `timeout` is not supported yet: it is the service's: write `timeout` beside `batcher`"
+    );
+}
+
 /// A piece of the good manifest, what stands there instead, and what is said of it.
 const WRONG: &[(&str, &str, &str)] = &[
     (
@@ -134,6 +149,16 @@ const WRONG: &[(&str, &str, &str)] = &[
         "minReplicas: 2",
         "minReplicas: 0",
         "spec.predictor.minReplicas: expected 1 or more, found `0`: scaling to zero is not supported yet",
+    ),
+    (
+        "minReplicas: 2",
+        "batcher: {maxBatchSize: 0}",
+        "spec.predictor.batcher.maxBatchSize: expected 1 to 1024, found `0`: 1 runs every request by itself",
+    ),
+    (
+        "minReplicas: 2",
+        "batcher: {maxLatency: 10001}",
+        "spec.predictor.batcher.maxLatency: expected 0 to 10000 milliseconds, found `10001`",
     ),
     ("minReplicas: 2", "timeout: 0", "spec.predictor.timeout: expected 1 to 3600 seconds, found `0`"),
     (

@@ -3,7 +3,10 @@
 use super::{FieldError, source::storage_source, walk::clipped};
 use crate::{
     API_VERSION,
-    inference_service::{InferenceService, Model, Predictor, REPLICAS_MAX, ResourceRequirements, TIMEOUT_SECONDS_MAX},
+    inference_service::{
+        BATCH_LATENCY_MS_MAX, BATCH_SIZE_MAX, InferenceService, Model, Predictor, REPLICAS_MAX, ResourceRequirements,
+        TIMEOUT_SECONDS_MAX,
+    },
     meta::ObjectMeta,
     quantity::{self, QuantityError},
 };
@@ -103,6 +106,15 @@ fn predictor(predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
     }
     if let Some(n) = predictor.timeout.filter(|n| !(1..=TIMEOUT_SECONDS_MAX).contains(n)) {
         wrong("spec.predictor.timeout", format!("expected 1 to {TIMEOUT_SECONDS_MAX} seconds, found `{n}`"));
+    }
+    let batcher = predictor.batcher.unwrap_or_default();
+    if let Some(n) = batcher.max_batch_size.filter(|n| !(1..=BATCH_SIZE_MAX).contains(n)) {
+        let text = format!("expected 1 to {BATCH_SIZE_MAX}, found `{n}`: 1 runs every request by itself");
+        wrong("spec.predictor.batcher.maxBatchSize", text);
+    }
+    if let Some(n) = batcher.max_latency.filter(|n| *n > BATCH_LATENCY_MS_MAX) {
+        let text = format!("expected 0 to {BATCH_LATENCY_MS_MAX} milliseconds, found `{n}`");
+        wrong("spec.predictor.batcher.maxLatency", text);
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     process::Stdio,
 };
 
+use resources::inference_service::Batcher;
 use tokio::process::Command;
 
 /// Names that are passed on. None of them holds a secret of Berth's.
@@ -29,6 +30,27 @@ pub(crate) fn role(executable: &Path, role: &str, log: &Path) -> io::Result<Comm
     Ok(command)
 }
 
+/// Arguments that pass `batcher` on; none for what is the runtime's own default.
+pub(crate) fn batching(batcher: Option<Batcher>) -> Vec<String> {
+    let batcher = batcher.unwrap_or_default();
+    let rows = batcher.max_batch_size.map(|rows| ["--batch-size-max".to_owned(), rows.to_string()]);
+    let wait = batcher.max_latency.map(|wait_ms| ["--batch-latency-max-ms".to_owned(), wait_ms.to_string()]);
+    rows.into_iter().chain(wait).flatten().collect()
+}
+
 fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batcher_is_passed_on_as_far_as_it_says_something() {
+        assert!(batching(None).is_empty());
+        assert!(batching(Some(Batcher::default())).is_empty());
+        let both = Batcher { max_batch_size: Some(8), max_latency: Some(5) };
+        assert_eq!(batching(Some(both)), ["--batch-size-max", "8", "--batch-latency-max-ms", "5"]);
+    }
 }

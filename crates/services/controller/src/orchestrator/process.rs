@@ -159,6 +159,7 @@ impl Processes {
         if let Some(bytes) = launch.allowance.memory_bytes {
             command.arg("--memory-max").arg(bytes.to_string());
         }
+        command.args(command::batching(launch.batcher));
         Ok(command)
     }
 
