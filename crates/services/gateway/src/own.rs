@@ -5,18 +5,18 @@ use std::{convert::Infallible, fmt};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use resources::access::{Action, KeyRecord};
+use resources::access::KeyRecord;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::Service as _;
 
-use crate::{body::DownBody, headers, table::Table};
+use crate::{body::DownBody, headers, index, table::Table};
 
 /// Name of the server in its metadata.
 const NAME: &str = "berth";
 /// Extensions of the protocol that every runtime behind the gateway speaks.
-const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "classification", "statistics"];
 /// The service that health is asked about by name.
 const SERVICE: &str = "inference.GRPCInferenceService";
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/open_inference.bin"));
@@ -37,8 +37,9 @@ pub(crate) fn metadata() -> Response<DownBody> {
     json(serde_json::json!({ "name": NAME, "version": version, "extensions": EXTENSIONS }).to_string())
 }
 
-fn json(text: String) -> Response<DownBody> {
-    let mut response = Response::new(DownBody::full(Bytes::from(text)));
+/// JSON text.
+pub(crate) fn json(text: impl Into<Bytes>) -> Response<DownBody> {
+    let mut response = Response::new(DownBody::full(text.into()));
     response.headers_mut().insert(header::CONTENT_TYPE, headers::JSON);
     response
 }
@@ -67,7 +68,8 @@ pub(crate) fn grpc_metadata() -> Response<DownBody> {
     grpc(&message)
 }
 
-fn grpc(message: &[u8]) -> Response<DownBody> {
+/// A message and status 0.
+pub(crate) fn grpc(message: &[u8]) -> Response<DownBody> {
     let len = u32::try_from(message.len()).unwrap_or(0);
     let mut data = vec![0];
     data.extend(len.to_be_bytes());
@@ -80,10 +82,7 @@ fn grpc(message: &[u8]) -> Response<DownBody> {
 
 /// Whether every service that `key` may read is ready. What it may not read it does not learn about.
 pub(crate) fn is_ready_for(table: &Table, key: &KeyRecord) -> bool {
-    let mut seen = table
-        .services()
-        .filter(|service| access::Authorizer::authorise(key, Action::Metadata, Some(&service.name)).is_ok());
-    table.generation > 0 && seen.all(|service| service.is_ready())
+    table.generation > 0 && index::seen(table, key).iter().all(|service| service.is_ready())
 }
 
 /// The gRPC services that the gateway has of its own.

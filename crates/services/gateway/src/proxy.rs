@@ -321,15 +321,15 @@ fn local_form(uri: &Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or_default()
 }
 
-/// The metrics of one replica; nothing when it gives none in time.
-pub(crate) async fn scrape(upstream: &Arc<Upstream>) -> Option<String> {
+/// What one replica says at `path`; nothing when it is not text within the limit.
+pub(crate) async fn fetch(upstream: &Arc<Upstream>, path: &str, bytes_max: usize) -> Option<String> {
     let mut lease: Lease = upstream.lease(false).await.ok()?;
-    let request = Request::get("/metrics").header(header::HOST, "localhost").body(Default::default()).ok()?;
+    let request = Request::get(path).header(header::HOST, "localhost").body(Default::default()).ok()?;
     let answer = lease.send(request).await.ok()?;
     if answer.status() != StatusCode::OK {
         return None;
     }
-    let bytes = lease.collect(answer.into_body(), crate::merge::SOURCE_BYTES_MAX).await?;
+    let bytes = lease.collect(answer.into_body(), bytes_max).await?;
     lease.give_back();
     String::from_utf8(bytes).ok()
 }

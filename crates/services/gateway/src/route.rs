@@ -21,7 +21,15 @@ pub(crate) enum Route<'a> {
     ServerReady,
     /// `GET /metrics`.
     Metrics,
-    /// Anything under `/v2/models/{service}`.
+    /// `GET /v1/models` and `GET /v2/models`: names.
+    Models,
+    /// `POST /v2/repository/index`: revisions and their states.
+    RepositoryIndex,
+    /// `POST /v2/repository/models/{service}/load` and `unload`, which are refused in words.
+    RepositoryChange,
+    /// `GET /v2/models/{service}/stats`: of all replicas, so that the answer is not that of one.
+    Statistics(ModelRoute<'a>),
+    /// Anything else under `/v2/models/{service}` and `/v1/models/{service}`.
     Model(ModelRoute<'a>),
 }
 
@@ -63,6 +71,19 @@ pub(crate) fn rest<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, NoRo
         "/v2/health/ready" => return read(Route::ServerReady),
         _ => {}
     }
+    let write = |route| if method == Method::POST { Ok(route) } else { Err(NoRoute::Method(POST)) };
+    match path {
+        "/v1/models" | "/v2/models" => return read(Route::Models),
+        "/v2/repository/index" => return write(Route::RepositoryIndex),
+        _ => {}
+    }
+    if let Some(rest) = path.strip_prefix("/v1/models/") {
+        return v1(method, rest);
+    }
+    if let Some(rest) = path.strip_prefix("/v2/repository/models/") {
+        let change = is_plain(rest) && matches!(split(rest), (_, Some("load" | "unload")));
+        return if change { write(Route::RepositoryChange) } else { Err(NoRoute::Path) };
+    }
     let rest = path.strip_prefix("/v2/models/").ok_or(NoRoute::Path)?;
     if !is_plain(rest) {
         return Err(NoRoute::Path);
@@ -81,12 +102,38 @@ pub(crate) fn rest<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, NoRo
         Some("infer") => Err(NoRoute::Method(POST)),
         // A bare `versions` names no version.
         Some("versions") => Err(NoRoute::Path),
+        Some("stats") => {
+            read(Route::Statistics(ModelRoute { service, version, action: Action::Metadata, ready: false }))
+        }
         Some("ready") => read(model(Action::Metadata, true)),
         _ if reads => Ok(model(Action::Metadata, false)),
         // Whatever else can be posted to a model has no permission of its own.
         Some(_) => Err(NoRoute::Path),
         None => Err(NoRoute::Method(GET)),
     }
+}
+
+/// Finds the route of what follows `/v1/models/`: `{service}[/versions/{revision}][:predict]`.
+fn v1<'a>(method: &Method, rest: &'a str) -> Result<Route<'a>, NoRoute> {
+    let (rest, predict) = match rest.strip_suffix(":predict") {
+        Some(rest) => (rest, true),
+        None => (rest, false),
+    };
+    if !is_plain(rest) {
+        return Err(NoRoute::Path);
+    }
+    let (service, rest) = split(rest);
+    let version = match rest.map(|rest| rest.strip_prefix("versions/")) {
+        None => None,
+        Some(Some(version)) if !version.contains('/') => Some(version),
+        Some(_) => return Err(NoRoute::Path),
+    };
+    let model = |action, ready| Route::Model(ModelRoute { service, version, action, ready });
+    let (wanted, route) = match predict {
+        true => (method == Method::POST, model(Action::Infer, false)),
+        false => (method == Method::GET || method == Method::HEAD, model(Action::Metadata, true)),
+    };
+    if wanted { Ok(route) } else { Err(NoRoute::Method(if predict { POST } else { GET })) }
 }
 
 fn split(path: &str) -> (&str, Option<&str>) {
@@ -130,6 +177,12 @@ pub(crate) enum GrpcMethod {
     ModelMetadata,
     /// `ModelInfer`.
     ModelInfer,
+    /// `ModelStatistics`.
+    ModelStatistics,
+    /// `RepositoryIndex`.
+    RepositoryIndex,
+    /// `RepositoryModelLoad` and `RepositoryModelUnload`, which are refused in words.
+    RepositoryChange,
     /// `grpc.health.v1.Health`.
     Health,
     /// `grpc.reflection.v1` and `v1alpha`.
@@ -141,7 +194,7 @@ impl GrpcMethod {
     pub(crate) fn action(self) -> Option<Action> {
         match self {
             Self::ModelInfer => Some(Action::Infer),
-            Self::ModelReady | Self::ModelMetadata => Some(Action::Metadata),
+            Self::ModelReady | Self::ModelMetadata | Self::ModelStatistics => Some(Action::Metadata),
             _ => None,
         }
     }
@@ -158,6 +211,9 @@ pub(crate) fn grpc(path: &str) -> Option<GrpcMethod> {
             "ModelReady" => Some(GrpcMethod::ModelReady),
             "ModelMetadata" => Some(GrpcMethod::ModelMetadata),
             "ModelInfer" => Some(GrpcMethod::ModelInfer),
+            "ModelStatistics" => Some(GrpcMethod::ModelStatistics),
+            "RepositoryIndex" => Some(GrpcMethod::RepositoryIndex),
+            "RepositoryModelLoad" | "RepositoryModelUnload" => Some(GrpcMethod::RepositoryChange),
             _ => None,
         },
         ("grpc.health.v1.Health", "Check" | "Watch" | "List") => Some(GrpcMethod::Health),

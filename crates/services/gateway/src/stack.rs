@@ -14,10 +14,10 @@ use daemon::{
     Supervisor,
     telemetry::{Span, Tracing},
 };
-use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use prost::Message as _;
 use resources::{
     access::{Action, KeyRecord},
     id::Revision,
@@ -30,7 +30,9 @@ use crate::{
     deadline,
     error::{Kind, Protocol, Refusal, Side},
     exchange::Shares,
+    gather::{self, Question},
     headers::{self, Identity},
+    index::{self, Index},
     limit::{self, Counter, Share},
     merge::{self, Merged},
     metrics::Metrics,
@@ -42,15 +44,10 @@ use crate::{
 };
 
 /// Time for the first message of a gRPC call to arrive where the client names none: it must be there before the service is known.
-const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(60);
+pub(crate) const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(60);
 /// What is read of a refused request's body, so that its client reads the refusal and not a reset connection.
 const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(10);
-/// Replicas asked for metrics at a time, and the time each has.
-const SCRAPES_AT_ONCE: usize = 8;
-const SCRAPE_TIME: Duration = Duration::from_secs(2);
-/// Replicas whose metrics are merged.
-const SCRAPES_MAX: usize = 256;
 
 /// Everything that requests share.
 #[derive(Debug)]
@@ -173,6 +170,18 @@ impl Gateway {
             Route::ServerMetadata => Ok(own::metadata()),
             Route::Livez | Route::ServerLive => Ok(own::health("live", true)),
             Route::Readyz | Route::ServerReady => Ok(own::health("ready", own::is_ready_for(&table, key))),
+            Route::Models => Ok(own::json(index::names(&table, key))),
+            Route::RepositoryIndex => {
+                let wanted = Box::pin(self.index_wanted(Protocol::Rest, body)).await?;
+                let entries = index::entries(&table, key, wanted);
+                Ok(own::json(serde_json::to_vec(&entries).unwrap_or_default()))
+            }
+            Route::RepositoryChange => Err(Refusal::new(Kind::Unimplemented, index::NO_CHANGE)),
+            Route::Statistics(route) => {
+                let (service, revision) = find(&table, key, route)?;
+                let sum = Box::pin(self.statistics(&service, revision)).await?;
+                Ok(gather::answer(Protocol::Rest, &sum))
+            }
             Route::Metrics => {
                 authorise(key, Action::Metrics, None)?;
                 let text = Box::pin(self.merged_metrics(&table)).await;
@@ -231,9 +240,16 @@ impl Gateway {
                 }
                 None => Err(Refusal::new(Kind::Malformed, "there is no message")),
             },
-            GrpcMethod::ModelReady | GrpcMethod::ModelMetadata | GrpcMethod::ModelInfer => {
-                self.grpc_call(asked, head, body, (method, table)).await
+            GrpcMethod::RepositoryIndex => {
+                let wanted = Box::pin(self.index_wanted(Protocol::Grpc, body)).await?;
+                let models = index::entries(&table, key, wanted);
+                Ok(own::grpc(&Index { models }.encode_to_vec()))
             }
+            GrpcMethod::RepositoryChange => Err(Refusal::new(Kind::Unimplemented, index::NO_CHANGE)),
+            GrpcMethod::ModelReady
+            | GrpcMethod::ModelMetadata
+            | GrpcMethod::ModelStatistics
+            | GrpcMethod::ModelInfer => self.grpc_call(asked, head, body, (method, table)).await,
         }
     }
 
@@ -260,6 +276,11 @@ impl Gateway {
             find(&table, key, ModelRoute { service: model.name, version, action, ready: false })?
         };
         drop(table);
+        if method == GrpcMethod::ModelStatistics {
+            drop(gateway);
+            let sum = Box::pin(self.statistics(&service, revision)).await?;
+            return Ok(gather::answer(Protocol::Grpc, &sum));
+        }
         let unready = service.target(revision).is_none_or(|target| target.upstreams.is_empty());
         if method == GrpcMethod::ModelReady && unready {
             return Ok(own::grpc_flag(false));
@@ -277,7 +298,8 @@ impl Gateway {
             return Span::default();
         }
         let path = head.uri.path();
-        let name = if path.ends_with("/infer") || path.ends_with("/ModelInfer") { "infer" } else { "metadata" };
+        let infers = ["/infer", ":predict", "/ModelInfer"].iter().any(|end| path.ends_with(end));
+        let name = if infers { "infer" } else { "metadata" };
         let span = self.tracing.server_span(name, &head.headers, asked.started.elapsed());
         span.set("berth.service", service.name.clone());
         span.set("berth.protocol", asked.protocol.as_str());
@@ -294,12 +316,14 @@ impl Gateway {
         if usize::try_from(declared).is_ok_and(|declared| declared <= max) { Ok(()) } else { Err(body::too_large(max)) }
     }
 
-    fn admit(&self) -> Result<Share, Refusal> {
+    /// Takes a place among the requests in flight.
+    pub(crate) fn admit(&self) -> Result<Share, Refusal> {
         let full = || Refusal::new(Kind::Overloaded, "the gateway has as many requests as it holds: ask again later");
         self.in_flight.take(1, self.limits.in_flight_max).ok_or_else(full)
     }
 
-    async fn read(
+    /// Reads a body, or the beginning of one that passes through.
+    pub(crate) async fn read(
         &self,
         protocol: Protocol,
         body: &mut Option<Incoming>,
@@ -314,18 +338,15 @@ impl Gateway {
     }
 
     async fn merged_metrics(&self, table: &Table) -> String {
-        let upstreams = table.services().flat_map(|service| service.upstreams()).take(SCRAPES_MAX).cloned();
-        let scrapes = stream::iter(upstreams.collect::<Vec<_>>()).map(|upstream| async move {
-            let text = timeout(SCRAPE_TIME, proxy::scrape(&upstream)).await.ok().flatten();
-            text.map(|text| (upstream.endpoint().replica.0.clone(), text))
+        let questions = table.services().flat_map(|service| service.upstreams()).map(|upstream| Question {
+            upstream: Arc::clone(upstream),
+            path: "/metrics".to_owned(),
+            bytes_max: merge::SOURCE_BYTES_MAX,
         });
         let mut merged = Merged::default();
         merged.add(&self.own_metrics(), None);
-        let mut scrapes = std::pin::pin!(scrapes.buffer_unordered(SCRAPES_AT_ONCE));
-        while let Some(scraped) = scrapes.next().await {
-            if let Some((replica, text)) = scraped {
-                merged.add(&text, Some(&replica));
-            }
+        for (upstream, text) in gather::ask(questions.collect()).await {
+            merged.add(&text, Some(&upstream.endpoint().replica.0));
         }
         merged.text()
     }
@@ -396,15 +417,20 @@ fn admit_to(service: &Service) -> Result<Share, Refusal> {
     service.in_flight.take(1, max).ok_or_else(busy)
 }
 
-fn peek_model(window: &[u8]) -> Result<peek::Model<'_>, Refusal> {
-    let malformed = |text: String| Refusal::new(Kind::Malformed, text);
-    let prefix = Prefix::read(window).ok_or_else(|| malformed("there is no message".to_owned()))?;
+/// The first message in `window`, as far as it is there.
+pub(crate) fn message(window: &[u8]) -> Result<&[u8], Refusal> {
+    let prefix = Prefix::read(window).ok_or_else(|| Refusal::new(Kind::Malformed, "there is no message"))?;
     if prefix.compressed {
         return Err(Refusal::new(Kind::Unimplemented, "compressed messages are not read: send them as they are"));
     }
     let message = window.get(PREFIX_LEN..).unwrap_or_default();
     let len = usize::try_from(prefix.len).unwrap_or(usize::MAX);
-    let model = peek::model(message.get(..len).unwrap_or(message)).map_err(|error| malformed(error.to_string()))?;
+    Ok(message.get(..len).unwrap_or(message))
+}
+
+fn peek_model(window: &[u8]) -> Result<peek::Model<'_>, Refusal> {
+    let malformed = |text: String| Refusal::new(Kind::Malformed, text);
+    let model = peek::model(message(window)?).map_err(|error| malformed(error.to_string()))?;
     if model.name.is_empty() {
         return Err(malformed("the message names no model: set the model's name, and write it first".to_owned()));
     }

@@ -189,6 +189,11 @@ impl Service {
         self.find(revision.or(self.default_revision)?)
     }
 
+    /// Every revision.
+    pub(crate) fn targets(&self) -> &[Target] {
+        &self.revisions
+    }
+
     /// Whether this revision is known, ready or not.
     pub(crate) fn has(&self, revision: Revision) -> bool {
         self.find(revision).is_some()

@@ -2,6 +2,7 @@
 
 mod auth;
 mod forwarding;
+mod gather;
 mod grpc;
 mod hold;
 mod lifecycle;

@@ -36,6 +36,7 @@ pub mod registry;
 pub mod rest;
 pub mod sandbox;
 pub mod size;
+mod statistics;
 
 #[cfg(test)]
 mod onnx;

@@ -3,7 +3,7 @@
 use std::{
     fmt::{self, Write},
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use inference::InferError;
@@ -44,6 +44,8 @@ pub struct Counters {
     input_us: AtomicU64,
     infer_us: AtomicU64,
     output_us: AtomicU64,
+    failed_us: AtomicU64,
+    last_ms: AtomicU64,
     buckets: [AtomicU64; BUCKETS_US.len()],
 }
 
@@ -51,6 +53,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Counting<'a> {
     counters: &'a Counters,
+    begun: Instant,
     decided: bool,
 }
 
@@ -64,11 +67,51 @@ impl Runs {
     }
 }
 
+/// What was counted of one model, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) success: u64,
+    /// Refused, failed or given up by their clients.
+    pub(crate) failed: u64,
+    pub(crate) failed_us: u64,
+    pub(crate) inferences: u64,
+    pub(crate) executions: u64,
+    pub(crate) request_us: u64,
+    pub(crate) queue_us: u64,
+    pub(crate) input_us: u64,
+    pub(crate) infer_us: u64,
+    pub(crate) output_us: u64,
+    /// When a request was last answered, milliseconds since 1970.
+    pub(crate) last_ms: u64,
+}
+
+impl Totals {
+    /// What was counted of `model`.
+    pub(crate) fn of(model: &Model) -> Self {
+        let counters = model.counters();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let failed = REASONS.iter().map(|(_, reason)| read(reason(counters)));
+        Self {
+            success: read(&counters.success),
+            failed: failed.fold(0, u64::saturating_add),
+            failed_us: read(&counters.failed_us),
+            inferences: read(&counters.inferences),
+            executions: executions(model),
+            request_us: read(&counters.request_us),
+            queue_us: read(&counters.queue_us),
+            input_us: read(&counters.input_us),
+            infer_us: read(&counters.infer_us),
+            output_us: read(&counters.output_us),
+            last_ms: read(&counters.last_ms),
+        }
+    }
+}
+
 impl Counters {
     /// Begins to count a request.
     pub fn begin(&self) -> Counting<'_> {
         self.pending.fetch_add(1, Ordering::Relaxed);
-        Counting { counters: self, decided: false }
+        Counting { counters: self, begun: Instant::now(), decided: false }
     }
 }
 
@@ -90,6 +133,7 @@ impl Counting<'_> {
         let infer = timings.compute.saturating_sub(timings.input).saturating_sub(timings.output);
         add(&self.counters.infer_us, micros(infer));
         add(&self.counters.output_us, micros(timings.output));
+        self.counters.last_ms.fetch_max(daemon::time::now_ms(), Ordering::Relaxed);
         let within = BUCKETS_US.iter().position(|bound| micros(total) <= *bound);
         if let Some(bucket) = within.and_then(|at| self.counters.buckets.get(at)) {
             add(bucket, 1);
@@ -108,6 +152,12 @@ impl Counting<'_> {
             | InferError::Unsupported(_) => &self.counters.other,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        self.took();
+    }
+
+    /// Counts the time of a request that was not answered.
+    fn took(&self) {
+        self.counters.failed_us.fetch_add(micros(self.begun.elapsed()), Ordering::Relaxed);
     }
 }
 
@@ -116,6 +166,7 @@ impl Drop for Counting<'_> {
         self.counters.pending.fetch_sub(1, Ordering::Relaxed);
         if !self.decided {
             self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
+            self.took();
         }
     }
 }

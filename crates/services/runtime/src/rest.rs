@@ -17,7 +17,10 @@ use inference::{
 };
 use tokio::time::Instant;
 
-use crate::registry::{Answer, Model, Registry, Timings};
+use crate::{
+    registry::{Answer, Model, Registry, Timings},
+    statistics::Statistics,
+};
 use coding::Coding;
 use route::{Route, Target};
 
@@ -27,7 +30,7 @@ mod coding;
 mod route;
 
 /// Extensions of the protocol that `GET /v2` and `ServerMetadata` name.
-pub const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "classification"];
+pub const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "classification", "statistics"];
 
 /// Name that `GET /v2` and `ServerMetadata` give.
 pub const SERVER_NAME: &str = "berth";
@@ -119,6 +122,7 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
         Route::Ready => answer::health("ready", registry.ready()),
         Route::Metadata(target) => model_metadata(registry, target, request.headers()),
         Route::ModelReady(target) => model_ready(registry, target, request.headers()),
+        Route::Statistics(target) => statistics(registry, target, request.headers()),
         Route::Models => answer::json(StatusCode::OK, model_names(registry)),
         Route::Infer(target) => {
             let target = target.to_owned();
@@ -173,6 +177,13 @@ fn model_metadata(registry: &Registry, target: &Target<'_>, headers: &HeaderMap)
 fn model_ready(registry: &Registry, target: &Target<'_>, headers: &HeaderMap) -> Response {
     match find(registry, &target.name, target.version.as_deref(), service(headers)) {
         Ok(model) => answer::model_health(model.name(), model.ready() && !registry.draining()),
+        Err(error) => answer::error(&error),
+    }
+}
+
+fn statistics(registry: &Registry, target: &Target<'_>, headers: &HeaderMap) -> Response {
+    match find(registry, &target.name, target.version.as_deref(), service(headers)) {
+        Ok(model) => answer::json(StatusCode::OK, Statistics::of(&model).into_json()),
         Err(error) => answer::error(&error),
     }
 }

@@ -7,9 +7,12 @@ use super::support::{
 };
 
 const INFER: &str = "/v2/models/spam/infer";
+const PREDICT: &str = "/v1/models/spam:predict";
 const OPEN: [(&str, &str); 2] = [("GET", "/livez"), ("GET", "/readyz")];
+const STATISTICS: &str =
+    r#"{"model_stats":[{"name":"spam","version":"1","last_inference":7,"inference_count":2,"execution_count":1}]}"#;
 /// Every REST route, and one that is none.
-const ROUTES: [(&str, &str); 16] = [
+const ROUTES: [(&str, &str); 26] = [
     ("GET", "/v2"),
     ("GET", "/v2/"),
     ("GET", "/v2/health/live"),
@@ -22,19 +25,33 @@ const ROUTES: [(&str, &str); 16] = [
     ("GET", "/v2/models/spam/versions/1/ready"),
     ("POST", "/v2/models/spam/versions/1/infer"),
     ("POST", INFER),
+    ("GET", "/v2/models/spam/versions/1/stats"),
+    ("GET", "/v2/models/spam/openapi.json"),
+    ("GET", "/openapi.json"),
+    ("GET", "/v2/models"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/spam"),
+    ("POST", PREDICT),
+    ("POST", "/v1/models/spam/versions/1:predict"),
     ("POST", "/v2/repository/index"),
+    ("POST", "/v2/repository/models/spam/load"),
+    ("POST", "/v2/repository/models/spam/unload"),
     ("GET", "/"),
     ("OPTIONS", INFER),
     ("POST", "/inference.GRPCInferenceService/ModelInfer"),
 ];
 /// Every gRPC method, and two that are none.
-const METHODS: [&str; 12] = [
+const METHODS: [&str; 16] = [
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",
     "/inference.GRPCInferenceService/ServerMetadata",
     "/inference.GRPCInferenceService/ModelReady",
     "/inference.GRPCInferenceService/ModelMetadata",
     "/inference.GRPCInferenceService/ModelInfer",
+    "/inference.GRPCInferenceService/ModelStatistics",
+    "/inference.GRPCInferenceService/RepositoryIndex",
+    "/inference.GRPCInferenceService/RepositoryModelLoad",
+    "/inference.GRPCInferenceService/RepositoryModelUnload",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -46,6 +63,9 @@ const METHODS: [&str; 12] = [
 fn both(dir: &tempfile::TempDir, name: &'static str) -> Replica {
     replica(dir, name, |seen| async move {
         let (head, _) = seen.read().await;
+        if head.uri.path().ends_with("/stats") {
+            return ok(STATISTICS);
+        }
         if head.headers.contains_key("te") { grpc_ok(b"x") } else { ok("x") }
     })
 }
@@ -113,7 +133,7 @@ async fn a_key_opens_what_it_permits_and_nothing_else() {
     snapshot.keys.extend(keys.iter().map(|(allow, key)| record(key, &[allow])));
     let world = World::start(snapshot).await;
     // Path, and the keys that it answers 200; the others get 403 but where the third column says so.
-    let table: [(&str, &str, &[&str], &[&str]); 7] = [
+    let table: [(&str, &str, &[&str], &[&str]); 16] = [
         ("POST", INFER, &["infer:spam"], &[]),
         ("GET", "/v2/models/spam", &["infer:spam", "metadata:spam", "metadata:*"], &[]),
         ("GET", "/v2/models/spam/ready", &["infer:spam", "metadata:spam", "metadata:*"], &[]),
@@ -121,6 +141,15 @@ async fn a_key_opens_what_it_permits_and_nothing_else() {
         ("GET", "/metrics", &["metrics"], &[]),
         ("GET", "/v2/models/missing", &[], &["metadata:*"]),
         ("POST", "/v2/models/gone/infer", &[], &["infer:gone"]),
+        ("POST", PREDICT, &["infer:spam"], &[]),
+        ("POST", "/v1/models/spam/versions/1:predict", &["infer:spam"], &[]),
+        ("GET", "/v1/models/spam", &["infer:spam", "metadata:spam", "metadata:*"], &[]),
+        ("POST", "/v1/models/gone:predict", &[], &["infer:gone"]),
+        ("GET", "/v1/models/missing", &[], &["metadata:*"]),
+        ("GET", "/v2/models/spam/openapi.json", &["infer:spam", "metadata:spam", "metadata:*"], &[]),
+        ("GET", "/v2/models/spam/stats", &["infer:spam", "metadata:spam", "metadata:*"], &[]),
+        ("GET", "/v2/models/spam/versions/1/stats", &["infer:spam", "metadata:spam", "metadata:*"], &[]),
+        ("GET", "/v2/models/missing/stats", &[], &["metadata:*"]),
     ];
     let mut h1 = world.client().await;
     for (method, path, open, missing) in table {
@@ -135,11 +164,13 @@ async fn a_key_opens_what_it_permits_and_nothing_else() {
             assert_eq!(h1.send(request).await.status, wanted, "{method} {path} with {allow}");
         }
     }
-    let table: [(&str, &str, &[&str], &[&str]); 4] = [
+    let table: [(&str, &str, &[&str], &[&str]); 6] = [
         ("ModelInfer", "spam", &["infer:spam"], &[]),
         ("ModelMetadata", "spam", &["infer:spam", "metadata:spam", "metadata:*"], &[]),
         ("ModelReady", "ham", &["infer:ham", "metadata:*"], &[]),
         ("ModelReady", "missing", &[], &["metadata:*"]),
+        ("ModelStatistics", "spam", &["infer:spam", "metadata:spam", "metadata:*"], &[]),
+        ("ModelStatistics", "missing", &[], &["metadata:*"]),
     ];
     let mut h2 = world.grpc().await;
     for (method, name, open, missing) in table {

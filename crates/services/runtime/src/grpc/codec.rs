@@ -30,6 +30,23 @@ impl Bounded for proto::ModelInferRequest {
     }
 }
 
+/// Why nothing is loaded and unloaded by requests.
+pub(super) const NO_CHANGE: &str =
+    "models are not loaded and unloaded by requests: a process serves those it was started with";
+
+// These are refused whatever they say, so nothing of them is decoded.
+impl Bounded for proto::RepositoryModelLoadRequest {
+    fn check(_: &[u8]) -> Result<(), Status> {
+        Err(Status::unimplemented(NO_CHANGE))
+    }
+}
+
+impl Bounded for proto::RepositoryModelUnloadRequest {
+    fn check(_: &[u8]) -> Result<(), Status> {
+        Err(Status::unimplemented(NO_CHANGE))
+    }
+}
+
 impl Bounded for proto::ServerLiveRequest {}
 impl Bounded for proto::ServerReadyRequest {}
 impl Bounded for proto::ServerMetadataRequest {}
@@ -41,6 +58,12 @@ impl Bounded for proto::ServerMetadataResponse {}
 impl Bounded for proto::ModelReadyResponse {}
 impl Bounded for proto::ModelMetadataResponse {}
 impl Bounded for proto::ModelInferResponse {}
+impl Bounded for proto::ModelStatisticsRequest {}
+impl Bounded for proto::ModelStatisticsResponse {}
+impl Bounded for proto::RepositoryIndexRequest {}
+impl Bounded for proto::RepositoryIndexResponse {}
+impl Bounded for proto::RepositoryModelLoadResponse {}
+impl Bounded for proto::RepositoryModelUnloadResponse {}
 
 /// Protobuf, with [`Bounded::check`] before decoding.
 pub(crate) struct BoundedCodec<T, U>(PhantomData<(T, U)>);

@@ -15,6 +15,10 @@ use super::proto::{
     self, InferTensorContents, infer_parameter::ParameterChoice, model_infer_request::InferInputTensor,
     model_infer_response::InferOutputTensor, model_metadata_response::TensorMetadata,
 };
+use crate::{
+    registry::Model,
+    statistics::{Span, Statistics},
+};
 
 /// Where the elements of a message's tensors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,4 +276,43 @@ pub(super) fn metadata(metadata: &ModelMetadata) -> proto::ModelMetadataResponse
 
 fn tensor_metadata(spec: &TensorSpec) -> TensorMetadata {
     TensorMetadata { name: spec.name.clone(), datatype: spec.datatype.name().to_owned(), shape: spec.shape.clone() }
+}
+
+/// What a model did.
+pub(super) fn statistics(statistics: Statistics) -> proto::ModelStatistics {
+    let span = |span: Span| Some(proto::StatisticDuration { count: span.count, ns: span.ns });
+    let spans = statistics.inference_stats;
+    proto::ModelStatistics {
+        name: statistics.name,
+        version: statistics.version,
+        last_inference: statistics.last_inference,
+        inference_count: statistics.inference_count,
+        execution_count: statistics.execution_count,
+        inference_stats: Some(proto::InferStatistics {
+            success: span(spans.success),
+            fail: span(spans.fail),
+            queue: span(spans.queue),
+            compute_input: span(spans.compute_input),
+            compute_infer: span(spans.compute_infer),
+            compute_output: span(spans.compute_output),
+            cache_hit: span(spans.cache_hit),
+            cache_miss: span(spans.cache_miss),
+        }),
+        batch_stats: Vec::new(),
+    }
+}
+
+/// A model and whether it is ready.
+pub(super) fn index(model: &Model) -> proto::repository_index_response::ModelIndex {
+    let (state, reason) = match (model.ready(), model.failure()) {
+        (true, _) => ("READY", ""),
+        (false, Some(reason)) => ("UNAVAILABLE", reason),
+        (false, None) => ("UNAVAILABLE", "loading"),
+    };
+    proto::repository_index_response::ModelIndex {
+        name: model.name().to_owned(),
+        version: model.version().to_owned(),
+        state: state.to_owned(),
+        reason: reason.to_owned(),
+    }
 }

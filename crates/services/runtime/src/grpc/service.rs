@@ -7,10 +7,11 @@ use tonic::{
     metadata::{MetadataMap, MetadataValue},
 };
 
-use super::{convert, proto, proto::grpc_inference_service_server::GrpcInferenceService, status};
+use super::{codec::NO_CHANGE, convert, proto, proto::grpc_inference_service_server::GrpcInferenceService, status};
 use crate::{
     registry::Registry,
     rest::{self, Limits, REQUEST_ID_HEADER, SERVER_NAME, SERVER_VERSION, SERVICE_HEADER},
+    statistics::Statistics,
 };
 
 /// Of a model's name in logs: the longest that the runtime itself takes.
@@ -150,5 +151,47 @@ impl GrpcInferenceService for Service {
             rest::log_refusal(&name, request_id, &error);
             status::of(error)
         })
+    }
+
+    async fn model_statistics(
+        &self,
+        request: Request<proto::ModelStatisticsRequest>,
+    ) -> Result<Response<proto::ModelStatisticsResponse>, Status> {
+        let message = request.get_ref();
+        let service = service(request.metadata());
+        let models = if message.name.is_empty() {
+            self.registry.models()
+        } else {
+            let version = version(&message.version);
+            vec![rest::find(&self.registry, &message.name, version, service).map_err(status::of)?]
+        };
+        let model_stats = models.iter().map(|model| convert::statistics(Statistics::of(model))).collect();
+        Ok(Response::new(proto::ModelStatisticsResponse { model_stats }))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<proto::RepositoryIndexRequest>,
+    ) -> Result<Response<proto::RepositoryIndexResponse>, Status> {
+        let ready_alone = request.get_ref().ready;
+        let models = self.registry.models();
+        let wanted = models.iter().filter(|model| model.ready() || !ready_alone);
+        Ok(Response::new(proto::RepositoryIndexResponse {
+            models: wanted.map(|model| convert::index(model)).collect(),
+        }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        _: Request<proto::RepositoryModelLoadRequest>,
+    ) -> Result<Response<proto::RepositoryModelLoadResponse>, Status> {
+        Err(Status::unimplemented(NO_CHANGE))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        _: Request<proto::RepositoryModelUnloadRequest>,
+    ) -> Result<Response<proto::RepositoryModelUnloadResponse>, Status> {
+        Err(Status::unimplemented(NO_CHANGE))
     }
 }

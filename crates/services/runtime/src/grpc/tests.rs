@@ -569,3 +569,29 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn statistics_and_the_index() {
+    let registry = echo::echo(X);
+    infer(registry.clone(), simple()).await.unwrap();
+    let mut client = client(registry);
+    for (name, version) in [("echo", ""), ("echo", "3"), ("", "")] {
+        let request = proto::ModelStatisticsRequest { name: name.to_owned(), version: version.to_owned() };
+        let stats = client.model_statistics(request).await.unwrap().into_inner().model_stats;
+        assert_eq!((stats.len(), stats[0].name.as_str(), stats[0].inference_count), (1, "echo", 2));
+        let spans = stats[0].inference_stats.unwrap();
+        assert_eq!((spans.success.unwrap().count, spans.compute_infer.unwrap().ns), (1, 1_500_000));
+    }
+    let request = proto::ModelStatisticsRequest { name: "other".to_owned(), version: String::new() };
+    assert_eq!(client.model_statistics(request).await.unwrap_err().code(), Code::NotFound);
+    let index = client.repository_index(proto::RepositoryIndexRequest::default()).await.unwrap().into_inner();
+    assert_eq!((index.models[0].name.as_str(), index.models[0].state.as_str()), ("echo", "READY"));
+    let mut loading = self::client(echo::loading());
+    let index = loading.repository_index(proto::RepositoryIndexRequest::default()).await.unwrap().into_inner();
+    assert_eq!((index.models[0].state.as_str(), index.models[0].reason.as_str()), ("UNAVAILABLE", "loading"));
+    let ready = proto::RepositoryIndexRequest { ready: true, ..proto::RepositoryIndexRequest::default() };
+    assert!(loading.repository_index(ready).await.unwrap().into_inner().models.is_empty());
+    let load = client.repository_model_load(proto::RepositoryModelLoadRequest::default()).await;
+    let unload = client.repository_model_unload(proto::RepositoryModelUnloadRequest::default()).await;
+    assert_eq!((load.unwrap_err().code(), unload.unwrap_err().code()), (Code::Unimplemented, Code::Unimplemented));
+}

@@ -17,6 +17,8 @@ pub(super) enum Route<'a> {
     Metadata(Target<'a>),
     /// `…/ready`
     ModelReady(Target<'a>),
+    /// `…/stats`
+    Statistics(Target<'a>),
     /// `…/infer`
     Infer(Target<'a>),
     /// `/v1/models` and `/v2/models`
@@ -68,6 +70,7 @@ impl<'a> Route<'a> {
         match next {
             None => Some(Self::Metadata(target)),
             Some("ready") => Some(Self::ModelReady(target)),
+            Some("stats") => Some(Self::Statistics(target)),
             Some("infer") => Some(Self::Infer(target)),
             Some(_) => None,
         }
@@ -162,6 +165,7 @@ mod tests {
         );
         assert_eq!(Route::parse("/v2/models/iris/versions/3/infer"), Some(Route::Infer(target("iris", Some("3")))));
         assert_eq!(Route::parse("/v2/models/versions/infer"), Some(Route::Infer(target("versions", None))));
+        assert_eq!(Route::parse("/v2/models/iris/stats"), Some(Route::Statistics(target("iris", None))));
         assert_eq!(Route::parse("/v2/models"), Some(Route::Models));
         assert_eq!(Route::parse("/v1/models"), Some(Route::Models));
         assert_eq!(Route::parse("/v1/models/iris"), Some(Route::ModelReady(target("iris", None))));

@@ -110,7 +110,7 @@ async fn decision_1_health_has_the_right_status_and_a_body() {
 #[tokio::test]
 async fn decision_2_every_path_works_with_and_without_a_version_and_v2_with_a_slash() {
     for path in ["/v2", "/v2/"] {
-        let expected = json!({"name": "berth", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data", "classification"]});
+        let expected = json!({"name": "berth", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data", "classification", "statistics"]});
         assert_eq!(get(echo::echo(X), path).await.json(), expected);
     }
     for path in ["/v2/models/echo", "/v2/models/echo/versions/3"] {
@@ -487,4 +487,33 @@ async fn what_is_refused_before_the_model_counts_as_failed() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
+}
+
+#[tokio::test]
+async fn statistics_are_what_was_counted() {
+    let registry = echo::echo(X);
+    let nothing = get(registry.clone(), "/v2/models/echo/stats").await.json();
+    assert_eq!(nothing["model_stats"][0]["last_inference"], 0);
+    for body in [REQUEST, REQUEST, "{"] {
+        post(registry.clone(), INFER, &[], body).await;
+    }
+    for path in ["/v2/models/echo/stats", "/v2/models/echo/versions/3/stats"] {
+        let answer = get(registry.clone(), path).await.json();
+        let stats = &answer["model_stats"][0];
+        assert_eq!(answer["model_stats"].as_array().unwrap().len(), 1);
+        assert_eq!(
+            (&stats["name"], &stats["version"], &stats["batch_stats"]),
+            (&json!("echo"), &json!("3"), &json!([]))
+        );
+        // Each request has a batch of two.
+        assert_eq!(stats["inference_count"], 4);
+        assert!(stats["last_inference"].as_u64().unwrap() > 1_700_000_000_000);
+        let spans = &stats["inference_stats"];
+        assert_eq!((&spans["success"]["count"], &spans["fail"]["count"]), (&json!(2), &json!(1)));
+        assert_eq!(spans["queue"], json!({"count": 2, "ns": 20_000}));
+        assert_eq!(spans["compute_infer"], json!({"count": 2, "ns": 3_000_000}));
+        assert_eq!(spans["cache_hit"], json!({"count": 0, "ns": 0}));
+    }
+    assert_eq!(get(registry, "/v2/models/other/stats").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(get(echo::loading(), "/v2/models/slow/stats").await.status, StatusCode::OK);
 }
