@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-/// Rows of a batch, unless told otherwise: KServe's number; beyond it the time of a run grows as its rows do.
-pub const ROWS_MAX_DEFAULT: usize = 32;
+use resources::inference_service::{BATCH_LATENCY_MS_MAX, BATCH_SIZE_DEFAULT, BATCH_SIZE_MAX};
 
-/// Most rows one may ask for: a queue holds that many requests.
-pub const ROWS_MAX: usize = 1024;
+/// Rows of a batch, unless told otherwise.
+pub const ROWS_MAX_DEFAULT: usize = BATCH_SIZE_DEFAULT as usize;
 
-/// Longest wait one may ask for: more than that and clients take the server for dead.
-pub const LATENCY_MAX: Duration = Duration::from_secs(10);
+/// Most rows one may ask for.
+pub const ROWS_MAX: usize = BATCH_SIZE_MAX as usize;
+
+/// Longest wait one may ask for.
+pub const LATENCY_MAX: Duration = Duration::from_millis(BATCH_LATENCY_MS_MAX as u64);
 
 /// Bytes of the inputs of a batch. Rows that are bigger than a part of this keep all CPUs busy by themselves, so that joining
 /// them would copy them and take memory for nothing.
