@@ -65,7 +65,7 @@ pub struct Batcher {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Model {
-    /// Format of the model; `onnx`.
+    /// Format of the model.
     pub model_format: ModelFormat,
     /// `file:///absolute/path` to a model file or a bundle directory, or `bundle://sha256:<hex>` for one in the store.
     pub storage_uri: String,
@@ -77,11 +77,14 @@ pub struct Model {
     pub resources: Option<ResourceRequirements>,
 }
 
+/// Names of formats of models.
+pub const MODEL_FORMATS: [&str; 3] = ["onnx", "xgboost", "lightgbm"];
+
 /// Format of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelFormat {
-    /// `onnx`.
+    /// One of [`MODEL_FORMATS`]; the content of the model has to be of it.
     pub name: String,
     /// Version of the format; informative.
     #[serde(default, skip_serializing_if = "Option::is_none")]

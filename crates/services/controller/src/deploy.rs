@@ -116,7 +116,8 @@ impl Deployer {
         let source = storage_source(uri(object)).map_err(ApiError::invalid)?;
         match source {
             StorageSource::Bundle(digest) => {
-                self.store.bundle_dir(&digest.0).map_err(|error| ApiError::invalid(error.to_string()))?;
+                let manifest = self.store.manifest(&digest.0).map_err(|error| ApiError::invalid(error.to_string()))?;
+                check_format(object, &manifest.format).map_err(ApiError::invalid)?;
                 Ok(digest)
             }
             StorageSource::File(path) => self.push(object, path).await,
@@ -128,17 +129,19 @@ impl Deployer {
         let _permit = self.permits.acquire().await.map_err(|_| closed())?;
         let store = self.store.clone();
         let pushed = tokio::task::spawn_blocking(move || store.push(&path)).await.map_err(|_| closed())?;
-        match pushed {
-            Ok(pushed) => Ok(BundleDigest(pushed.digest)),
-            Err(error) if is_senders_fault(&error) => {
-                let message = daemon::supervisor::chain(&error);
-                let mut write = self.db.write().await?;
-                write.event(Severity::Warning, object.metadata.name.as_str(), "ModelRefused", &message).await?;
-                write.commit().await?;
-                Err(ApiError::invalid(message))
-            }
-            Err(error) => Err(Error::Store(error).into()),
-        }
+        let message = match pushed {
+            Ok(pushed) => match check_format(object, &pushed.manifest.format) {
+                Ok(()) => return Ok(BundleDigest(pushed.digest)),
+                // Nothing names what was pushed, so it is collected later.
+                Err(message) => message,
+            },
+            Err(error) if is_senders_fault(&error) => daemon::supervisor::chain(&error),
+            Err(error) => return Err(Error::Store(error).into()),
+        };
+        let mut write = self.db.write().await?;
+        write.event(Severity::Warning, object.metadata.name.as_str(), "ModelRefused", &message).await?;
+        write.commit().await?;
+        Err(ApiError::invalid(message))
     }
 }
 
@@ -149,6 +152,18 @@ fn is_senders_fault(error: &store::StoreError) -> bool {
         store::StoreError::Io { source, .. } => matches!(source.kind(), NotFound | PermissionDenied | NotADirectory),
         error => error.is_refusal(),
     }
+}
+
+/// Compares the format that the manifest of `object` gives with that of the model's content.
+fn check_format(object: &InferenceService, found: &str) -> Result<(), String> {
+    let said = &object.spec.predictor.model.model_format.name;
+    if said == found {
+        return Ok(());
+    }
+    Err(format!(
+        "spec.predictor.model.modelFormat.name: it is `{said}`, and the model's content is `{found}`: write `{found}`, or \
+         name another model"
+    ))
 }
 
 fn uri(object: &InferenceService) -> &str {

@@ -118,3 +118,14 @@ pub(crate) const PICKLES: [&[u8]; 6] = [
     b"\x80\x04\x95Q\x00\x00\x00\x00\x00\x00\x00\x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94\x93\x94)R\x94(\x8c\x01a\x94]\x94(K\x01G\xc0\x04\x00\x00\x00\x00\x00\x00e\x8c\x01b\x94\x8c\x01x\x94N\x88\x87\x94\x8c\x01c\x94}\x94K\x01C\x02zz\x94su.",
     b"\x80\x05\x95Q\x00\x00\x00\x00\x00\x00\x00\x8c\x0bcollections\x94\x8c\x0bOrderedDict\x94\x93\x94)R\x94(\x8c\x01a\x94]\x94(K\x01G\xc0\x04\x00\x00\x00\x00\x00\x00e\x8c\x01b\x94\x8c\x01x\x94N\x88\x87\x94\x8c\x01c\x94}\x94K\x01C\x02zz\x94su.",
 ];
+
+/// A binary classifier of LightGBM: two features, one tree of two leaves.
+pub(crate) const LIGHTGBM: &str = "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nmax_feature_idx=1\n\
+    objective=binary sigmoid:1\n\nTree=0\nnum_leaves=2\nnum_cat=0\nsplit_feature=0\nthreshold=0.5\ndecision_type=2\n\
+    left_child=-1\nright_child=-2\nleaf_value=-1 2\n\nend of trees\n";
+
+/// A regression of XGBoost: two features, one tree of two leaves.
+pub(crate) const XGBOOST: &str = r#"{"learner": {"gradient_booster": {"name": "gbtree", "model": {"tree_info": [0], "trees": [{
+    "left_children": [1, -1, -1], "right_children": [2, -1, -1], "split_indices": [0, 0, 0], "default_left": [1, 0, 0],
+    "split_conditions": [0.5, -1, 2], "tree_param": {}}]}}, "objective": {"name": "reg:squarederror"},
+    "learner_model_param": {"base_score": "0", "num_class": "0", "num_feature": "2"}}, "version": [3, 2, 0]}"#;

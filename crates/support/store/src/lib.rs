@@ -9,6 +9,7 @@ mod files;
 #[cfg(test)]
 mod fixture;
 mod manifest;
+mod model;
 mod notes;
 pub mod onnx;
 mod place;
@@ -22,7 +23,9 @@ use std::path::{Path, PathBuf};
 
 pub use error::StoreError;
 pub use manifest::{BundleFile, BundleManifest, MANIFEST_FILE, TensorInfo};
+pub use model::Format;
 pub use push::{Progress, Pushed};
+pub use source::format;
 pub use verify::verify_dir;
 
 /// Files of one bundle. Models with external weights have a handful.
@@ -31,8 +34,10 @@ pub const FILES_MAX: usize = 64;
 pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Bytes of the ONNX file itself: protobuf's own limit; larger weights are external data.
 pub const MODEL_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
-/// Name of the model's file in a bundle.
+/// Name of an ONNX model's file in a bundle.
 pub const MODEL_FILE: &str = "model.onnx";
+/// Names of the model's file in a bundle, of which there is one; the first that is there counts.
+pub const MODEL_FILES: [&str; 4] = [MODEL_FILE, "model.json", "model.ubj", "model.txt"];
 /// Name of the file with a person's notes on the model.
 pub const NOTES_FILE: &str = "bundle.yaml";
 /// Name of the file with golden inputs and expected outputs.

@@ -18,7 +18,7 @@ pub(crate) const SCHEMA_VERSION: u32 = 1;
 pub struct BundleManifest {
     /// Version of this layout; 1.
     pub schema_version: u32,
-    /// Format of the model; `onnx`.
+    /// Format of the model: `onnx`, `xgboost` or `lightgbm`.
     pub format: String,
     /// The files, sorted by path.
     pub files: Vec<BundleFile>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{
     GOLDEN_FILE, NOTES_FILE,
     error::{StoreError, refused},
-    onnx::OnnxModel,
+    model::Model,
 };
 
 /// Bytes of `bundle.yaml`: room for the labels of a thousand classes several times over.
@@ -42,7 +42,7 @@ const NOTES_FIELDS: [&str; 5] = ["name", "description", "license", "source", "cl
 const GOLDEN_FIELDS: [&str; 5] = ["cases", "name", "request", "response", "tolerance"];
 
 /// Reads `bundle.yaml` and compares it with the model.
-pub(crate) fn read(yaml: &[u8], model: &OnnxModel) -> Result<Notes, StoreError> {
+pub(crate) fn read(yaml: &[u8], model: &Model) -> Result<Notes, StoreError> {
     let text = std::str::from_utf8(yaml).map_err(|_| refused(format!("`{NOTES_FILE}` is not UTF-8")))?;
     // An empty file, or one of comments alone, says nothing.
     if text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#')) {

@@ -13,15 +13,16 @@ use std::{
     path::Path,
 };
 
+use inference::trees;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    FILE_BYTES_MAX, GOLDEN_FILE, MODEL_BYTES_MAX, MODEL_FILE, NOTES_FILE, Store,
+    FILE_BYTES_MAX, GOLDEN_FILE, MODEL_BYTES_MAX, MODEL_FILE, MODEL_FILES, NOTES_FILE, Store,
     error::{StoreError, io_error, refused},
     files::{self, CHUNK_BYTES, read_part},
     manifest::{BundleFile, BundleManifest, SCHEMA_VERSION},
+    model::{self, Format, Model},
     notes::{self, GOLDEN_BYTES_MAX, NOTES_BYTES_MAX, Notes},
-    onnx::{self, OnnxError, OnnxModel},
     recognise::{self, HEAD_BYTES, Sample, TAIL_BYTES, zip},
     source::{self, SourceFile, State},
     step::{self, Step},
@@ -29,6 +30,9 @@ use crate::{
 
 /// Told about progress: bytes copied so far and bytes in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// Bytes of a model of trees.
+const TREES_BYTES_MAX: u64 = trees::FILE_BYTES_MAX as u64;
 
 /// What a push did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +70,13 @@ impl Store {
         let mut copying = Copying { staging: &staging, done: 0, total, progress };
         let mut files = Vec::with_capacity(rest.len() + 1);
         // The model says which other files belong to it, so nothing is copied in vain.
-        for source in sources {
-            refuse_by_content(&source)?;
-            files.push(copying.copy(source)?);
+        let mut format = Format::Onnx;
+        for mut file in sources {
+            format = recognise(&file)?;
+            format.file().clone_into(&mut file.name);
+            files.push(copying.copy(file)?);
         }
-        let model = scan(&staging, source)?;
+        let model = model::read(format, &staging.bundle().join(format.file()), source)?;
         check_members(source, &model, &rest)?;
         for source in rest {
             files.push(copying.copy(source)?);
@@ -157,21 +163,26 @@ fn changed(path: &Path) -> StoreError {
     refused(format!("`{}` changed while it was read: push it again when nobody writes to it", path.display()))
 }
 
-/// Looks at the first and last bytes of the model before anything is copied.
-fn refuse_by_content(source: &SourceFile) -> Result<(), StoreError> {
+/// Looks at the first and last bytes of the model before anything is copied, and says what format it may be.
+fn recognise(source: &SourceFile) -> Result<Format, StoreError> {
     let sample = sample(&source.file, source.state.size).map_err(io_error("read", &source.path))?;
     if let Some(what) = recognise::refusal(&sample) {
         return Err(refused(format!("`{}` is {what}", source.path.display())));
     }
-    if sample.size > MODEL_BYTES_MAX {
-        return Err(refused(format!(
-            "`{}` has {} bytes, more than the {} GiB that an ONNX file can have: save its weights as external data",
-            source.path.display(),
-            sample.size,
+    let format = Format::of(&sample.head);
+    let (size, shown) = (sample.size, source.path.display());
+    match format {
+        Format::Onnx if size > MODEL_BYTES_MAX => Err(refused(format!(
+            "`{shown}` has {size} bytes, more than the {} GiB that an ONNX file can have: save its weights as external data",
             MODEL_BYTES_MAX >> 30
-        )));
+        ))),
+        Format::Trees(_) if size > TREES_BYTES_MAX => Err(refused(format!(
+            "`{shown}` has {size} bytes, more than the {} MiB that a model of trees may have: train fewer or smaller trees, \
+             or export the model to ONNX",
+            TREES_BYTES_MAX >> 20
+        ))),
+        Format::Onnx | Format::Trees(_) => Ok(format),
     }
-    Ok(())
 }
 
 fn sample(file: &File, size: u64) -> io::Result<Sample> {
@@ -187,24 +198,8 @@ fn sample(file: &File, size: u64) -> io::Result<Sample> {
     Ok(Sample { head, tail, size, members })
 }
 
-/// Reads the staged model of `source`.
-fn scan(staging: &Staging, source: &Path) -> Result<OnnxModel, StoreError> {
-    let path = staging.bundle().join(MODEL_FILE);
-    let file = files::open_regular(&path).map_err(io_error("open", &path))?;
-    let size = file.metadata().map_err(io_error("read", &path))?.len();
-    onnx::read(file, size).map_err(|error| match error {
-        OnnxError::NotOnnx(_) => refused(format!(
-            "`{}` is {error}: was the export or the download interrupted? From another format, export the model to ONNX \
-             and deploy that",
-            source.display()
-        )),
-        OnnxError::Unsupported(text) => refused(text),
-        OnnxError::Io(source) => io_error("read", &path)(source),
-    })
-}
-
 /// Compares the files beside the model with those that it refers to.
-fn check_members(source: &Path, model: &OnnxModel, rest: &[SourceFile]) -> Result<(), StoreError> {
+fn check_members(source: &Path, model: &Model, rest: &[SourceFile]) -> Result<(), StoreError> {
     let mut external = BTreeSet::new();
     for location in &model.external {
         let Some(path) = source::inner_path(location) else {
@@ -230,17 +225,23 @@ fn check_members(source: &Path, model: &OnnxModel, rest: &[SourceFile]) -> Resul
         |file: &&SourceFile| external.contains(&file.name) || [NOTES_FILE, GOLDEN_FILE].contains(&file.name.as_str());
     match rest.iter().find(|file| !belongs(file)) {
         None => Ok(()),
+        Some(stranger) if MODEL_FILES.contains(&stranger.name.as_str()) => Err(refused(format!(
+            "`{}` has several models, `{}` among them: a bundle holds one",
+            source.display(),
+            stranger.name
+        ))),
         Some(stranger) => Err(refused(format!(
-            "`{}` in `{}` does not belong in a bundle: keep `{MODEL_FILE}`, the external data that it refers to, \
+            "`{}` in `{}` does not belong in a bundle: keep `{}`, the external data that it refers to, \
              `{NOTES_FILE}` and `{GOLDEN_FILE}`",
             stranger.name,
-            source.display()
+            source.display(),
+            model.format.file()
         ))),
     }
 }
 
 /// Reads the notes and the golden cases, and puts the manifest together.
-fn describe(staging: &Staging, files: Vec<BundleFile>, model: OnnxModel) -> Result<BundleManifest, StoreError> {
+fn describe(staging: &Staging, files: Vec<BundleFile>, model: Model) -> Result<BundleManifest, StoreError> {
     let notes = read_bounded(staging, NOTES_FILE, NOTES_BYTES_MAX)?;
     let Notes { name, description, license, source, classes } =
         notes.map_or_else(|| Ok(Notes::default()), |yaml| notes::read(&yaml, &model))?;
@@ -249,7 +250,7 @@ fn describe(staging: &Staging, files: Vec<BundleFile>, model: OnnxModel) -> Resu
     }
     Ok(BundleManifest {
         schema_version: SCHEMA_VERSION,
-        format: "onnx".to_owned(),
+        format: model.format.name().to_owned(),
         files,
         inputs: model.inputs,
         outputs: model.outputs,

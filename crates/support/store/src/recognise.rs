@@ -1,5 +1,7 @@
 //! Says what a file is by its bytes, never by its name, and what to do when it is not a model that Berth admits.
 
+use inference::trees;
+
 use zip::Members;
 
 pub(crate) mod pickle;
@@ -29,12 +31,18 @@ pub struct Sample {
 }
 
 /// What the file of `sample` is when that is no model to serve, and what to do: words that follow "is".
-/// `None` when it may be ONNX.
+/// `None` when it may be ONNX, or trees of XGBoost or LightGBM.
 pub fn refusal(sample: &Sample) -> Option<String> {
     if sample.head.is_empty() {
         return Some("empty: was the export or the download interrupted?".to_owned());
     }
-    code_carrier(sample).or_else(|| archive(&sample.head)).or_else(|| other_format(&sample.head))
+    let known = || if trees::recognise(&sample.head).is_some() { None } else { foreign(&sample.head) };
+    code_carrier(sample).or_else(known)
+}
+
+/// Formats without code that are not served.
+fn foreign(head: &[u8]) -> Option<String> {
+    archive(head).or_else(|| other_format(head))
 }
 
 /// Formats that can run code when they are read.
@@ -43,7 +51,7 @@ fn code_carrier(sample: &Sample) -> Option<String> {
     if pickle::looks_like(head, sample.size) {
         return Some(format!(
             "a Python pickle (joblib and cloudpickle write it too), which runs code when it is loaded, so nobody loads it \
-             here: {USE_ONNX}, with {}",
+             here: {}",
             pickled_by(head)
         ));
     }
@@ -61,15 +69,21 @@ fn code_carrier(sample: &Sample) -> Option<String> {
     None
 }
 
-/// How to export what is in a pickle, by the modules that it names at its start.
-fn pickled_by(head: &[u8]) -> &'static str {
+/// How to save what is in a pickle otherwise, by the modules that it names at its start.
+fn pickled_by(head: &[u8]) -> String {
     let names = |module: &[u8]| head.windows(module.len()).any(|window| window == module);
     if names(b"torch") {
-        "`torch.onnx.export(model, example, path)`"
-    } else if names(b"xgboost") || names(b"lightgbm") {
-        "`onnxmltools.convert_xgboost` or `onnxmltools.convert_lightgbm(model, zipmap=False)`"
+        format!("{USE_ONNX}, with `torch.onnx.export(model, example, path)`")
+    } else if names(b"xgboost") {
+        format!(
+            "save an XGBoost model with `model.save_model('model.json')` and deploy that; for a pipeline, {USE_ONNX}"
+        )
+    } else if names(b"lightgbm") {
+        format!(
+            "save a LightGBM model with `model.booster_.save_model('model.txt')` and deploy that; for a pipeline, {USE_ONNX}"
+        )
     } else {
-        "`skl2onnx.to_onnx(model, X[:1], options={'zipmap': False})` for scikit-learn"
+        format!("{USE_ONNX}, with `skl2onnx.to_onnx(model, X[:1], options={{'zipmap': False}})` for scikit-learn")
     }
 }
 
@@ -140,6 +154,12 @@ fn other_format(head: &[u8]) -> Option<String> {
         Some("a model in ONNX Runtime's own format: deploy the ONNX file that it was made of".to_owned())
     } else if head.starts_with(b"CBM1") {
         Some(format!("a CatBoost model: {USE_ONNX}, with `model.save_model(path, format='onnx')`"))
+    } else if head.starts_with(b"binf") || head.starts_with(b"bs64") {
+        Some(
+            "a model in XGBoost's old binary format: load it with XGBoost, save it with `booster.save_model('model.ubj')` and \
+             deploy that"
+                .to_owned(),
+        )
     } else if is_safetensors(head) {
         Some(format!("a safetensors file, which holds weights without a model: {USE_ONNX}"))
     } else if is_saved_model(head) {
@@ -183,10 +203,10 @@ fn text(head: &[u8]) -> Option<String> {
         return None;
     }
     let has = |words: &[u8]| head.windows(words.len()).any(|window| window == words);
-    let what = if head.starts_with(b"tree\n") || has(b"\"tree_info\"") {
-        "a LightGBM model: export it with `onnxmltools.convert_lightgbm(model, zipmap=False)` and deploy that"
-    } else if has(b"\"learner\"") {
-        "an XGBoost model: export it with `onnxmltools.convert_xgboost(model)` and deploy that"
+    let what = if has(b"\"tree_info\"") {
+        "a dump of a LightGBM model for people to read: save the model with `booster.save_model('model.txt')` and deploy that"
+    } else if has(b"\"nodeid\"") || has(b":[f") && has(b"yes=") {
+        "a dump of an XGBoost model for people to read: save the model with `booster.save_model('model.json')` and deploy that"
     } else if has(b"<PMML") {
         "a PMML model: export it to ONNX from the library that made it and deploy that"
     } else if has(b"git-lfs.github.com/spec") {

@@ -1,4 +1,4 @@
-//! What a push takes: one ONNX file, or a directory of files. Each is opened once, below its opened directory, without
+//! What a push takes: one model file, or a directory of files. Each is opened once, below its opened directory, without
 //! following links; what was checked is what is read.
 
 use std::{
@@ -15,11 +15,14 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use inference::trees;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 
 use crate::{
-    FILE_BYTES_MAX, FILES_MAX, GOLDEN_FILE, MODEL_FILE, NOTES_FILE,
+    FILE_BYTES_MAX, FILES_MAX, GOLDEN_FILE, MODEL_FILE, MODEL_FILES, NOTES_FILE,
     error::{StoreError, io_error, refused},
+    files::read_part,
+    model::Format,
 };
 
 /// Directories within a bundle's directory: exporters write weights beside the model or one level down.
@@ -50,7 +53,20 @@ impl State {
     }
 }
 
-/// Opens what is to be pushed: the model first, then the other files by name. A single file becomes `model.onnx`.
+/// The format of the model at `path`, a file or a directory, by its first bytes; it may still be refused when it is pushed.
+///
+/// # Errors
+///
+/// [`StoreError::Refused`] when there is no model; the rest when it cannot be read.
+pub fn format(path: &Path) -> Result<Format, StoreError> {
+    let files = open(path)?;
+    let model = files.first().ok_or_else(|| no_model(path, &files))?;
+    let head = read_part(&model.file, 0, trees::HEAD_BYTES as u64).map_err(io_error("read", &model.path))?;
+    Ok(Format::of(&head))
+}
+
+/// Opens what is to be pushed: the model first, then the other files by name. The model's name is not final: its content
+/// gives it another.
 pub(crate) fn open(path: &Path) -> Result<Vec<SourceFile>, StoreError> {
     let kind = std::fs::symlink_metadata(path).map_err(io_error("read", path))?.file_type();
     if kind.is_symlink() {
@@ -69,8 +85,9 @@ pub(crate) fn open(path: &Path) -> Result<Vec<SourceFile>, StoreError> {
     let mut walk = Walk { root: path, files: Vec::new(), entries: 0 };
     walk.directory(&opened, Path::new(""), 0)?;
     let mut files = walk.files;
-    files.sort_by(|a, b| (a.name != MODEL_FILE, &a.name).cmp(&(b.name != MODEL_FILE, &b.name)));
-    if files.first().is_none_or(|first| first.name != MODEL_FILE) {
+    let place = |file: &SourceFile| MODEL_FILES.iter().position(|name| file.name == *name).unwrap_or(MODEL_FILES.len());
+    files.sort_by(|a, b| (place(a), &a.name).cmp(&(place(b), &b.name)));
+    if files.first().is_none_or(|first| place(first) == MODEL_FILES.len()) {
         return Err(no_model(path, &files));
     }
     Ok(files)
@@ -173,21 +190,24 @@ fn link(path: &Path) -> StoreError {
 
 fn not_regular(path: &Path) -> StoreError {
     refused(format!(
-        "`{}` is a device, a pipe or a socket: give an ONNX file or a directory with `{MODEL_FILE}` in it",
+        "`{}` is a device, a pipe or a socket: give a model file or a directory with `{MODEL_FILE}` in it",
         path.display()
     ))
 }
 
-/// Why a directory without `model.onnx` is no bundle, with the nearest thing that it has.
+/// Why a directory without a model is no bundle, with the nearest thing that it has.
 fn no_model(path: &Path, files: &[SourceFile]) -> StoreError {
     let has = |end: &str| files.iter().find(|file| file.name.ends_with(end));
     let hint = if let Some(file) = has(".onnx") {
         format!("rename `{}` to `{MODEL_FILE}`, or deploy that file alone", file.name)
     } else if has("saved_model.pb").is_some() {
         "it is a TensorFlow SavedModel: export it to ONNX with `tf2onnx --saved-model` and deploy that".to_owned()
+    } else if let Some(file) = has(".ubj") {
+        format!("rename `{}` to `model.ubj`, or deploy that file alone", file.name)
     } else {
         format!(
-            "a bundle is a directory with that file, its external data, and optionally `{NOTES_FILE}` and `{GOLDEN_FILE}`"
+            "a bundle is a directory with that file and its external data, or with `model.json` or `model.ubj` of XGBoost \
+             or `model.txt` of LightGBM, and optionally `{NOTES_FILE}` and `{GOLDEN_FILE}`"
         )
     };
     refused(format!("`{}` has no `{MODEL_FILE}`: {hint}", path.display()))

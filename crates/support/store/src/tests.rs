@@ -13,6 +13,7 @@ use crate::fixture::{external, identity};
 
 mod crash;
 mod refusals;
+mod trees;
 
 /// A store and a place for sources.
 struct Bench {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    FILES_MAX, MODEL_FILE,
+    FILES_MAX, MODEL_FILES,
     error::{StoreError, io_error},
     files,
     manifest::{BundleManifest, MANIFEST_FILE, SCHEMA_VERSION, is_hex_digest},
@@ -41,7 +41,8 @@ pub fn verify_dir(directory: &Path) -> Result<BundleManifest, StoreError> {
         }
         expected.insert(PathBuf::from(inner));
     }
-    if manifest.files.len() > FILES_MAX || !expected.contains(Path::new(MODEL_FILE)) {
+    let has_model = MODEL_FILES.iter().any(|name| expected.contains(Path::new(name)));
+    if manifest.files.len() > FILES_MAX || !has_model {
         return Err(damaged(format!("`{MANIFEST_FILE}` does not name the files of a bundle")));
     }
     match stranger(directory, Path::new(""), 0, &expected)? {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::inference_service::{Batcher, ModelFormat, ResourceList, ResourceRequirements};
+use crate::inference_service::{Batcher, MODEL_FORMATS, ModelFormat, ResourceList, ResourceRequirements};
 
 const SPAM: &str = "\
 apiVersion: berth.dev/v1alpha1
@@ -174,7 +174,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "name: onnx",
         "name: sklearn",
-        "spec.predictor.model.modelFormat.name: expected `onnx`, found `sklearn`: export the model to ONNX",
+        "spec.predictor.model.modelFormat.name: expected `onnx`, `xgboost` or `lightgbm`, found `sklearn`: export the model to ONNX",
     ),
     (
         "name: spam",
@@ -295,8 +295,9 @@ fn service() -> impl Strategy<Value = InferenceService> {
     let resources = (proptest::option::of(1..64_u64), proptest::option::of(1..4096_u64));
     let texts = proptest::collection::btree_map("[a-z]([-a-z0-9._]{0,8}[a-z0-9])?", "[ -~]{0,20}", 0..4);
     let numbers = (proptest::option::of(1..=64_u32), proptest::option::of(1..=3600_u64));
-    ("[a-z]([-a-z0-9]{0,20}[a-z0-9])?", "/[a-zA-Z0-9 _'\":#{}&*-]{1,30}", texts, resources, numbers).prop_map(
-        |(name, path, annotations, (cpu, memory), (min_replicas, timeout))| {
+    let model = (proptest::sample::select(&MODEL_FORMATS[..]), "/[a-zA-Z0-9 _'\":#{}&*-]{1,30}");
+    ("[a-z]([-a-z0-9]{0,20}[a-z0-9])?", model, texts, resources, numbers).prop_map(
+        |(name, (format, path), annotations, (cpu, memory), (min_replicas, timeout))| {
             let mut service = parse(SPAM).unwrap().remove(0);
             service.metadata.name = crate::id::ServiceName::parse(&name).unwrap();
             service.metadata.annotations = annotations;
@@ -304,7 +305,7 @@ fn service() -> impl Strategy<Value = InferenceService> {
             predictor.min_replicas = min_replicas;
             predictor.timeout = timeout;
             predictor.model.storage_uri = format!("file://{path}");
-            predictor.model.model_format = ModelFormat { name: "onnx".to_owned(), version: None };
+            predictor.model.model_format = ModelFormat { name: format.to_owned(), version: None };
             let limits = ResourceList { cpu: cpu.map(|n| format!("{n}00m")), memory: memory.map(|n| format!("{n}Mi")) };
             predictor.model.resources = Some(ResourceRequirements { requests: None, limits: Some(limits) });
             service

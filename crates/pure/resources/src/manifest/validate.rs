@@ -4,8 +4,8 @@ use super::{FieldError, source::storage_source, walk::clipped};
 use crate::{
     API_VERSION,
     inference_service::{
-        BATCH_LATENCY_MS_MAX, BATCH_SIZE_MAX, InferenceService, Model, Predictor, REPLICAS_MAX, ResourceRequirements,
-        TIMEOUT_SECONDS_MAX,
+        BATCH_LATENCY_MS_MAX, BATCH_SIZE_MAX, InferenceService, MODEL_FORMATS, Model, Predictor, REPLICAS_MAX,
+        ResourceRequirements, TIMEOUT_SECONDS_MAX,
     },
     meta::ObjectMeta,
     quantity::{self, QuantityError},
@@ -119,9 +119,9 @@ fn predictor(predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
 }
 
 fn model(model: &Model, wrong: &mut impl FnMut(&str, String)) {
-    if model.model_format.name != "onnx" {
+    if !MODEL_FORMATS.contains(&model.model_format.name.as_str()) {
         let found = clipped(&model.model_format.name);
-        let text = format!("expected `onnx`, found `{found}`: export the model to ONNX");
+        let text = format!("expected `onnx`, `xgboost` or `lightgbm`, found `{found}`: export the model to ONNX");
         wrong("spec.predictor.model.modelFormat.name", text);
     }
     if let Err(text) = storage_source(&model.storage_uri) {

@@ -103,9 +103,15 @@ async fn what_is_wrong_is_named_and_nothing_is_made() {
     missing["spec"]["predictor"]["model"]["storageUri"] = json!("file:///nowhere/m.onnx");
     let mut absent = good.clone();
     absent["spec"]["predictor"]["model"]["storageUri"] = json!(format!("bundle://sha256:{}", "0".repeat(64)));
-    for (wrong, says) in
-        [(unknown, "minReplicas"), (pickle, "pickle"), (missing, "/nowhere/m.onnx"), (absent, "sha256:000")]
-    {
+    let mut other = good.clone();
+    other["spec"]["predictor"]["model"]["modelFormat"]["name"] = json!("lightgbm");
+    for (wrong, says) in [
+        (unknown, "minReplicas"),
+        (pickle, "pickle"),
+        (missing, "/nowhere/m.onnx"),
+        (absent, "sha256:000"),
+        (other, "it is `lightgbm`, and the model's content is `onnx`"),
+    ] {
         let (status, body) = it.call("POST", "/inferenceservices", Some(wrong)).await;
         assert_eq!((status, reason(&body)), (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"), "{body}");
         assert!(body["message"].as_str().unwrap().contains(says), "{body}");

@@ -25,6 +25,15 @@ fn an_onnx_file_may_be_a_model() {
 }
 
 #[test]
+fn trees_may_be_a_model() {
+    for bytes in
+        [&b"{\"learner\": {}}"[..], b"{L\0\0\0\0\0\0\0\x07learner{", b"tree\nversion=v4\n", b"tree\r\nversion=v4\r\n"]
+    {
+        assert_eq!(what(bytes), "", "{bytes:?}");
+    }
+}
+
+#[test]
 fn pickles_of_every_protocol_are_known() {
     for (protocol, bytes) in PICKLES.iter().enumerate() {
         assert!(what(bytes).starts_with("a Python pickle"), "protocol {protocol}");
@@ -44,7 +53,8 @@ fn pickles_of_every_protocol_are_known() {
 #[test]
 fn the_way_out_of_a_pickle_is_that_of_its_library() {
     assert!(what(b"\x80\x04\x8c\x05torch\x94.").contains("torch.onnx.export"));
-    assert!(what(b"\x80\x04\x8c\x08lightgbm\x94.").contains("convert_lightgbm"));
+    assert!(what(b"\x80\x04\x8c\x08lightgbm\x94.").contains("booster_.save_model('model.txt')"));
+    assert!(what(b"\x80\x04\x8c\x07xgboost\x94.").contains("model.save_model('model.json')"));
     assert!(what(PICKLES[4]).contains("skl2onnx"));
 }
 
@@ -99,7 +109,7 @@ fn an_archive_that_is_cut_is_known_by_its_first_members() {
 #[test]
 fn other_formats_are_named_with_what_to_do() {
     let tar = [&[b'm'; 257][..], b"ustar\x0000", &[0; 300]].concat();
-    let cases: [(&[u8], &str); 22] = [
+    let cases: [(&[u8], &str); 23] = [
         (b"", "empty"),
         (b"\x89HDF\r\n\x1a\n....", "Keras"),
         (b"\x1f\x8b\x08\0\0", "compressed"),
@@ -119,8 +129,9 @@ fn other_formats_are_named_with_what_to_do() {
         (b"\x02\0\0\0\0\0\0\0{}", "safetensors"),
         (b"\x08\x01\x12\x10\x0a\x0e\x22\x05serve\x2a\x062.16.1", "SavedModel"),
         (b"\x0a\x10\x0a\x01x\x12\x0bPlaceholder", "frozen TensorFlow graph"),
-        (b"{\"learner\": {}}", "XGBoost"),
-        (b"tree\nversion=v4\n", "LightGBM"),
+        (b"binf\0\0\0\x3f", "XGBoost"),
+        (b"booster[0]:\n0:[f2<2.45] yes=1,no=2,missing=1\n", "XGBoost"),
+        (b"{\"name\": \"tree\", \"tree_info\": []}", "LightGBM"),
         (&tar, "tar archive"),
     ];
     for (bytes, words) in cases {
