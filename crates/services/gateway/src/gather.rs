@@ -6,11 +6,13 @@ use futures_util::{StreamExt as _, stream};
 use http::Response;
 use hyper::body::Incoming;
 use prost::Message as _;
-use resources::id::Revision;
+use resources::{access::KeyRecord, id::Revision};
+use serde_json::Value;
 use tokio::time::{Duration, Instant, timeout};
 
 use crate::{
     body::{self, DownBody},
+    contract,
     error::{Kind, Protocol, Refusal},
     index::{self, Wanted},
     own,
@@ -18,7 +20,7 @@ use crate::{
     proxy,
     stack::{self, FIRST_MESSAGE_TIME, Gateway},
     statistics::{self, Statistics},
-    table::Service,
+    table::{Service, Table},
 };
 
 /// Replicas asked at a time, and the time each has.
@@ -74,6 +76,18 @@ impl Gateway {
                 Wanted::decode(message).map_err(|error| malformed(format!("the message cannot be read: {error}")))
             }
         }
+    }
+
+    /// The contracts of what `key` may read, as far as it is ready.
+    pub(crate) async fn contracts(&self, table: &Table, key: &KeyRecord) -> Result<Value, Refusal> {
+        let _share = self.admit()?;
+        let questions = index::seen(table, key).into_iter().filter_map(|service| {
+            let upstream = Arc::clone(service.target(None)?.upstreams.first()?);
+            let path = format!("/v2/models/{}/openapi.json", service.name);
+            Some(Question { upstream, path, bytes_max: contract::SOURCE_BYTES_MAX })
+        });
+        let answers = ask(questions.collect()).await;
+        Ok(contract::join(answers.iter().map(|(_, text)| text.as_str())))
     }
 
     /// Statistics of a service, or of one revision of it, summed over its replicas.

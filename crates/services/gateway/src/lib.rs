@@ -14,6 +14,7 @@ mod admin;
 mod balance;
 mod body;
 mod config;
+mod contract;
 mod deadline;
 mod error;
 mod exchange;

@@ -23,6 +23,8 @@ pub(crate) enum Route<'a> {
     Metrics,
     /// `GET /v1/models` and `GET /v2/models`: names.
     Models,
+    /// `GET /openapi.json`: the contracts of models.
+    Contracts,
     /// `POST /v2/repository/index`: revisions and their states.
     RepositoryIndex,
     /// `POST /v2/repository/models/{service}/load` and `unload`, which are refused in words.
@@ -74,6 +76,7 @@ pub(crate) fn rest<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, NoRo
     let write = |route| if method == Method::POST { Ok(route) } else { Err(NoRoute::Method(POST)) };
     match path {
         "/v1/models" | "/v2/models" => return read(Route::Models),
+        "/openapi.json" => return read(Route::Contracts),
         "/v2/repository/index" => return write(Route::RepositoryIndex),
         _ => {}
     }

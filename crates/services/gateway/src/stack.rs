@@ -171,6 +171,10 @@ impl Gateway {
             Route::Livez | Route::ServerLive => Ok(own::health("live", true)),
             Route::Readyz | Route::ServerReady => Ok(own::health("ready", own::is_ready_for(&table, key))),
             Route::Models => Ok(own::json(index::names(&table, key))),
+            Route::Contracts => {
+                let whole = Box::pin(self.contracts(&table, key)).await?;
+                Ok(own::json(whole.to_string()))
+            }
             Route::RepositoryIndex => {
                 let wanted = Box::pin(self.index_wanted(Protocol::Rest, body)).await?;
                 let entries = index::entries(&table, key, wanted);

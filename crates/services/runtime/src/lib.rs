@@ -31,6 +31,7 @@ pub mod grpc;
 pub mod library;
 pub mod load;
 pub mod metrics;
+pub mod openapi;
 pub mod placement;
 pub mod registry;
 pub mod rest;

@@ -22,6 +22,7 @@ use crate::{
         trial::{self, Doubt},
     },
     executor::{Pool, queue::Limits},
+    openapi::Example,
     placement::{self, Cost, Plan},
     registry::{Loaded, PLATFORM, Report},
     size,
@@ -137,11 +138,13 @@ impl Loader {
         let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden, batched];
         let sessions = sessions.into_iter().map(|session| Box::new(session) as Box<dyn Backend>).collect();
         let pool = Pool::new(sessions, cost.unproven(), Limits::default(), batching).map_err(LoadError::Thread)?;
+        let version = metadata.versions.first().map_or("", String::as_str);
+        let example = source.golden.first().and_then(|case| Example::of(case, &metadata, version));
         Ok(Loaded {
             metadata,
             classes: source.classes,
             executor: Box::new(pool),
-            report: Report { optimisation: Some(optimisation), conditions },
+            report: Report { optimisation: Some(optimisation), conditions, example },
         })
     }
 

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backend::ort::Optimisation,
     metrics::{Counters, Runs},
+    openapi::Example,
     size,
 };
 
@@ -59,6 +60,8 @@ pub struct Report {
     pub optimisation: Option<Optimisation>,
     /// Statements about the model.
     pub conditions: Vec<Condition>,
+    /// A request that the model is known to answer.
+    pub example: Option<Example>,
 }
 
 /// Runs requests against one loaded model.

@@ -18,6 +18,7 @@ use inference::{
 use tokio::time::Instant;
 
 use crate::{
+    openapi,
     registry::{Answer, Model, Registry, Timings},
     statistics::Statistics,
 };
@@ -123,6 +124,7 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
         Route::Metadata(target) => model_metadata(registry, target, request.headers()),
         Route::ModelReady(target) => model_ready(registry, target, request.headers()),
         Route::Statistics(target) => statistics(registry, target, request.headers()),
+        Route::Contract(target) => contract(registry, target, request.headers()),
         Route::Models => answer::json(StatusCode::OK, model_names(registry)),
         Route::Infer(target) => {
             let target = target.to_owned();
@@ -184,6 +186,19 @@ fn model_ready(registry: &Registry, target: &Target<'_>, headers: &HeaderMap) ->
 fn statistics(registry: &Registry, target: &Target<'_>, headers: &HeaderMap) -> Response {
     match find(registry, &target.name, target.version.as_deref(), service(headers)) {
         Ok(model) => answer::json(StatusCode::OK, Statistics::of(&model).into_json()),
+        Err(error) => answer::error(&error),
+    }
+}
+
+/// The model's OpenAPI document.
+fn contract(registry: &Registry, target: &Target<'_>, headers: &HeaderMap) -> Response {
+    match find(registry, &target.name, target.version.as_deref(), service(headers)) {
+        Ok(model) if model.ready() => {
+            let example = model.report().and_then(|report| report.example.as_ref());
+            let document = openapi::document(model.metadata(), model.version(), example);
+            answer::json(StatusCode::OK, document.to_string().into_bytes())
+        }
+        Ok(model) => answer::error(&loading(&model)),
         Err(error) => answer::error(&error),
     }
 }

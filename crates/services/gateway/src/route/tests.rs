@@ -33,6 +33,7 @@ fn every_documented_path_has_its_route() {
         (Method::GET, "/v2/models/a/versions/2/stats", Ok(statistics("a", Some("2")))),
         (Method::GET, "/v2/models", Ok(Route::Models)),
         (Method::GET, "/v1/models", Ok(Route::Models)),
+        (Method::GET, "/openapi.json", Ok(Route::Contracts)),
         (Method::POST, "/v2/repository/index", Ok(Route::RepositoryIndex)),
         (Method::POST, "/v2/repository/models/a/load", Ok(Route::RepositoryChange)),
         (Method::POST, "/v2/repository/models/a/unload", Ok(Route::RepositoryChange)),

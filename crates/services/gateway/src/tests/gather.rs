@@ -132,3 +132,29 @@ async fn nothing_is_loaded_by_requests() {
         assert!(answer.header("grpc-message").unwrap().contains("berth deploy"));
     }
 }
+
+#[tokio::test]
+async fn contracts_are_those_that_the_key_may_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |name: &'static str| {
+        replica(&dir, name, move |seen: Seen| async move {
+            assert_eq!(seen.head.uri.path(), format!("/v2/models/{name}/openapi.json"));
+            ok(json!({"paths": {format!("/v2/models/{name}"): {"get": {}}}}).to_string())
+        })
+    };
+    let (one, other) = (of("spam"), of("ham"));
+    let reader = access::generate().unwrap();
+    let mut snapshot = spam(&[&one]);
+    snapshot.services.push(service("ham", &[&other]));
+    snapshot.services.push(service("eggs", &[]));
+    snapshot.keys.push(record(&reader, &["infer:ham"]));
+    let world = World::start(snapshot).await;
+    let (status, whole) = rest(&world, Method::GET, "/openapi.json", "").await;
+    assert_eq!((status, &whole["openapi"]), (200, &json!("3.1.0")));
+    let has =
+        |whole: &Value| ["spam", "ham", "eggs"].map(|name| whole["paths"][format!("/v2/models/{name}")].is_object());
+    assert_eq!(has(&whole), [true, true, false]);
+    let request = http::Request::get("/openapi.json").header("host", "g").header("authorization", bearer(&reader));
+    let answer = world.send(request.body(full("")).unwrap()).await;
+    assert_eq!(has(&serde_json::from_slice(&answer.body).unwrap()), [false, true, false]);
+}

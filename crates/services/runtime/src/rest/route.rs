@@ -19,6 +19,8 @@ pub(super) enum Route<'a> {
     ModelReady(Target<'a>),
     /// `…/stats`
     Statistics(Target<'a>),
+    /// `…/openapi.json`
+    Contract(Target<'a>),
     /// `…/infer`
     Infer(Target<'a>),
     /// `/v1/models` and `/v2/models`
@@ -70,6 +72,7 @@ impl<'a> Route<'a> {
         match next {
             None => Some(Self::Metadata(target)),
             Some("ready") => Some(Self::ModelReady(target)),
+            Some("openapi.json") => Some(Self::Contract(target)),
             Some("stats") => Some(Self::Statistics(target)),
             Some("infer") => Some(Self::Infer(target)),
             Some(_) => None,

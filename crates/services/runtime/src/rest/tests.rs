@@ -517,3 +517,14 @@ async fn statistics_are_what_was_counted() {
     assert_eq!(get(registry, "/v2/models/other/stats").await.status, StatusCode::NOT_FOUND);
     assert_eq!(get(echo::loading(), "/v2/models/slow/stats").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_model_has_a_contract() {
+    for path in ["/v2/models/echo/openapi.json", "/v2/models/echo/versions/3/openapi.json"] {
+        let document = get(echo::echo(X), path).await.json();
+        assert_eq!((&document["openapi"], &document["info"]["version"]), (&json!("3.1.0"), &json!("3")));
+        assert!(document["paths"]["/v1/models/echo:predict"]["post"].is_object());
+    }
+    assert_eq!(get(echo::loading(), "/v2/models/slow/openapi.json").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(get(echo::echo(X), "/v2/models/other/openapi.json").await.status, StatusCode::NOT_FOUND);
+}
