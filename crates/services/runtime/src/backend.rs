@@ -5,6 +5,7 @@ use std::time::Duration;
 use inference::{InferError, InferRequest, Tensor};
 
 pub mod ort;
+pub mod trees;
 
 /// One session of a model.
 pub trait Backend: Send + 'static {

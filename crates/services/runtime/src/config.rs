@@ -27,7 +27,7 @@ pub struct Args {
     /// Address to serve on, in the clear and without keys: for development.
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
-    /// The model: its name and a bundle directory, a directory with `model.onnx`, or an `.onnx` file.
+    /// The model: its name and a bundle directory, a directory with a model, or a file of ONNX, XGBoost or LightGBM.
     #[arg(long, value_name = "NAME=PATH")]
     pub model: String,
     /// Version that clients see.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inference::{InferRequest, ModelMetadata, contract};
+use inference::{InferRequest, ModelMetadata, contract, trees};
 use ort::environment::Environment;
 use resources::condition::{Condition, ConditionKind, ConditionStatus};
 
@@ -27,9 +27,11 @@ use crate::{
     registry::{Loaded, PLATFORM, Report},
     size,
 };
+use engine::Engine;
 use ladder::{Reached, Step};
 use source::Source;
 
+mod engine;
 pub mod golden;
 mod ladder;
 pub mod source;
@@ -71,6 +73,9 @@ pub enum LoadError {
     /// ONNX Runtime refused the model.
     #[error("ONNX Runtime refused the model: {0}")]
     Refused(String),
+    /// The trees cannot be evaluated.
+    #[error("the model cannot be evaluated: {0}")]
+    Trees(#[from] trees::TreeError),
     /// The model has an input or output that cannot be served.
     #[error("{0}")]
     Signature(String),
@@ -107,11 +112,15 @@ pub struct Loader {
 }
 
 /// A model that was opened, and ran if anything is known that it runs on.
-struct Tried {
-    backend: OrtBackend,
+struct Tried<'a> {
+    engine: Engine<'a>,
+    /// The first session.
+    session: Box<dyn Backend>,
     metadata: ModelMetadata,
     /// A request it answers; `None` when none could be made up.
     works: Option<InferRequest>,
+    /// What did not work at first.
+    trouble: Option<String>,
 }
 
 impl Loader {
@@ -122,21 +131,22 @@ impl Loader {
     /// [`LoadError`] says why the model cannot be served.
     pub fn load(&self, announced: &ModelMetadata, path: &Path) -> Result<Loaded, LoadError> {
         let source = Source::open(path)?;
-        let reached = self.open(announced, &source)?;
-        let (optimisation, trouble) = (reached.optimisation, reached.trouble);
-        let Tried { mut backend, metadata, works } = reached.model;
+        let Tried { engine, mut session, metadata, works, trouble } = match source.format {
+            store::Format::Onnx => self.open(announced, &source)?,
+            store::Format::Trees(format) => open_trees(announced, &source, format)?,
+        };
+        let optimisation = engine.optimisation();
         let typical = !source.golden.is_empty() || metadata.inputs.iter().all(size::is_known_but_batch);
-        let cost = measure(&mut backend, works.as_ref(), typical);
-        let plan = placement::plan(cost, source.bytes, self.cpus);
+        let cost = measure(session.as_mut(), works.as_ref(), typical);
+        let plan = engine.plan(cost, source.bytes, self.cpus);
         tracing::info!(
-            model = %metadata.name, %optimisation, run_us = cost.run.as_micros(), sessions = plan.sessions,
+            model = %metadata.name, platform = metadata.platform, ?optimisation, run_us = cost.run.as_micros(), sessions = plan.sessions,
             threads = plan.threads, "model measured"
         );
-        let mut sessions = self.sessions(backend, plan, &source, optimisation)?;
+        let mut sessions = self.sessions(&engine, session, plan, &source)?;
         let golden = verify(&mut sessions, &metadata, &source)?;
         let (batching, batched) = self.batching(sessions.first_mut(), &metadata, &source, works.as_ref());
         let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden, batched];
-        let sessions = sessions.into_iter().map(|session| Box::new(session) as Box<dyn Backend>).collect();
         let pool = Pool::new(sessions, cost.unproven(), Limits::default(), batching).map_err(LoadError::Thread)?;
         let version = metadata.versions.first().map_or("", String::as_str);
         let example = source.golden.first().and_then(|case| Example::of(case, &metadata, version));
@@ -144,35 +154,40 @@ impl Loader {
             metadata,
             classes: source.classes,
             executor: Box::new(pool),
-            report: Report { optimisation: Some(optimisation), conditions, example },
+            report: Report { optimisation, conditions, example },
         })
     }
 
     /// Opens the model at the highest level of optimisation at which it runs.
-    fn open(&self, announced: &ModelMetadata, source: &Source) -> Result<Reached<Tried>, LoadError> {
+    fn open<'a>(&'a self, announced: &ModelMetadata, source: &'a Source) -> Result<Tried<'a>, LoadError> {
         let threads = placement::guess(source.bytes, self.cpus).threads;
         let reached = ladder::climb_down(|optimisation| {
             let opened = OrtBackend::open(&self.environment, &source.model, optimisation, threads);
             let mut backend = opened.map_err(|error| Step::Down(LoadError::Refused(error)))?;
             let (inputs, outputs) = backend.signature().map_err(|error| Step::Stop(LoadError::Signature(error)))?;
             let metadata = ModelMetadata { inputs, outputs, platform: PLATFORM.to_owned(), ..announced.clone() };
-            match (warm_up(&mut backend, &metadata, source), source.golden.first()) {
-                (Ok(works), _) => Ok(Tried { backend, metadata, works: Some(works) }),
+            let warm = warm_up(&mut backend, &metadata, source);
+            let engine = Engine::Ort { environment: &self.environment, path: &source.model, optimisation };
+            let tried =
+                |works| Tried { engine, session: Box::new(backend), metadata: metadata.clone(), works, trouble: None };
+            match (warm, source.golden.first()) {
+                (Ok(works), _) => Ok(tried(Some(works))),
                 (Err(reason), Some(case)) => Err(Step::Down(LoadError::Golden { case: case.name.clone(), reason })),
                 // Made-up inputs may not suit the model: it can be served all the same.
-                (Err(reason), None) => Err(Step::Doubt(Box::new(Tried { backend, metadata, works: None }), reason)),
+                (Err(reason), None) => Err(Step::Doubt(Box::new(tried(None)), reason)),
             }
         })?;
-        if let Some(trouble) = &reached.trouble {
-            tracing::warn!(optimisation = %reached.optimisation, trouble, "the model did not run with every optimisation");
+        let Reached { model, optimisation, trouble } = reached;
+        if let Some(trouble) = &trouble {
+            tracing::warn!(%optimisation, trouble, "the model did not run with every optimisation");
         }
-        Ok(reached)
+        Ok(Tried { trouble, ..model })
     }
 
     /// How requests are joined, and why not.
     fn batching(
         &self,
-        session: Option<&mut OrtBackend>,
+        session: Option<&mut Box<dyn Backend>>,
         metadata: &ModelMetadata,
         source: &Source,
         works: Option<&InferRequest>,
@@ -206,31 +221,41 @@ impl Loader {
         }
     }
 
-    /// The sessions of `plan`. `backend`, which was opened as guessed, is the first if the guess was right.
+    /// The sessions of `plan`. `first`, which was opened as guessed, is the first if the guess was right.
     fn sessions(
         &self,
-        backend: OrtBackend,
+        engine: &Engine<'_>,
+        first: Box<dyn Backend>,
         plan: Plan,
         source: &Source,
-        optimisation: Optimisation,
-    ) -> Result<Vec<OrtBackend>, LoadError> {
+    ) -> Result<Vec<Box<dyn Backend>>, LoadError> {
         let mut sessions = Vec::with_capacity(plan.sessions);
-        if placement::guess(source.bytes, self.cpus).threads == plan.threads {
-            sessions.push(backend);
+        if engine.guess(source.bytes, self.cpus).threads == plan.threads {
+            sessions.push(first);
         } else {
             // Dropped before the next is opened, so that memory holds the weights once.
-            drop(backend);
+            drop(first);
         }
         while sessions.len() < plan.sessions {
-            let opened = OrtBackend::open(&self.environment, &source.model, optimisation, plan.threads);
-            sessions.push(opened.map_err(LoadError::Refused)?);
+            sessions.push(engine.session(plan.threads)?);
         }
         Ok(sessions)
     }
 }
 
+/// Reads the trees of `source` and tries them.
+fn open_trees<'a>(announced: &ModelMetadata, source: &Source, format: trees::Format) -> Result<Tried<'a>, LoadError> {
+    let (engine, metadata) = Engine::trees(format, &source.model, announced)?;
+    let mut session = engine.session(1)?;
+    match (warm_up(session.as_mut(), &metadata, source), source.golden.first()) {
+        (Ok(works), _) => Ok(Tried { engine, session, metadata, works: Some(works), trouble: None }),
+        (Err(reason), Some(case)) => Err(LoadError::Golden { case: case.name.clone(), reason }),
+        (Err(reason), None) => Ok(Tried { engine, session, metadata, works: None, trouble: Some(reason) }),
+    }
+}
+
 /// Runs requests until one is answered, and gives it back; else the first error.
-fn warm_up(backend: &mut OrtBackend, metadata: &ModelMetadata, source: &Source) -> Result<InferRequest, String> {
+fn warm_up(backend: &mut dyn Backend, metadata: &ModelMetadata, source: &Source) -> Result<InferRequest, String> {
     let given: Vec<_> = source.golden.iter().take(1).map(|case| case.request.clone()).collect();
     let requests = if given.is_empty() { warmup::requests(&metadata.inputs) } else { given };
     let mut first_error = None;
@@ -244,7 +269,7 @@ fn warm_up(backend: &mut OrtBackend, metadata: &ModelMetadata, source: &Source) 
     Err(first_error.unwrap_or_else(|| "its inputs are too big to make up".to_owned()))
 }
 
-fn measure(backend: &mut OrtBackend, works: Option<&InferRequest>, typical: bool) -> Cost {
+fn measure(backend: &mut dyn Backend, works: Option<&InferRequest>, typical: bool) -> Cost {
     // Nothing is known of a model that no made-up input suits: it is served like a big one, in which nobody has to wait
     // for a thread that reads requests.
     let unknown = Cost { run: placement::TINY_COST_MAX, bytes: 0, typical: false };
@@ -266,7 +291,11 @@ fn measure(backend: &mut OrtBackend, works: Option<&InferRequest>, typical: bool
 }
 
 /// Runs every golden case, in turn on every session, so that each has run before it serves.
-fn verify(sessions: &mut [OrtBackend], metadata: &ModelMetadata, source: &Source) -> Result<Condition, LoadError> {
+fn verify(
+    sessions: &mut [Box<dyn Backend>],
+    metadata: &ModelMetadata,
+    source: &Source,
+) -> Result<Condition, LoadError> {
     if source.golden.is_empty() {
         let message =
             "the model came without golden cases: add `golden.json` to have its answers checked at each start";
@@ -283,7 +312,7 @@ fn verify(sessions: &mut [OrtBackend], metadata: &ModelMetadata, source: &Source
     Ok(condition(ConditionKind::GoldenVerified, ConditionStatus::True, "CasesMatch", &message))
 }
 
-fn optimised(optimisation: Optimisation, works: bool, trouble: Option<&str>) -> Condition {
+fn optimised(optimisation: Option<Optimisation>, works: bool, trouble: Option<&str>) -> Condition {
     let kind = ConditionKind::Optimised;
     let trouble = trouble.unwrap_or_default();
     if !works {
@@ -293,6 +322,9 @@ fn optimised(optimisation: Optimisation, works: bool, trouble: Option<&str>) -> 
         );
         return condition(kind, ConditionStatus::Unknown, "NotTried", &message);
     }
+    let Some(optimisation) = optimisation else {
+        return condition(kind, ConditionStatus::True, "NothingToOptimise", "the trees are evaluated as they are");
+    };
     if optimisation == Optimisation::All {
         return condition(kind, ConditionStatus::True, "AllOptimisations", "the model runs with every optimisation");
     }
@@ -303,4 +335,8 @@ fn optimised(optimisation: Optimisation, works: bool, trouble: Option<&str>) -> 
 fn condition(kind: ConditionKind, status: ConditionStatus, reason: &str, message: &str) -> Condition {
     let last_transition_time = Some(daemon::time::rfc3339(daemon::time::now_ms()));
     Condition { kind, status, reason: reason.to_owned(), message: message.to_owned(), last_transition_time }
+}
+
+fn read_error(path: &Path, source: io::Error) -> LoadError {
+    LoadError::Read { path: path.to_owned(), source }
 }

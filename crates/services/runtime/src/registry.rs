@@ -21,7 +21,7 @@ use crate::{
     size,
 };
 
-/// `platform` of every model, `<project>_<format>` as the protocol spells it.
+/// `platform` of an ONNX model, `<project>_<format>` as the protocol spells it, and of one that is not loaded yet.
 pub const PLATFORM: &str = "onnx_onnxv1";
 
 /// Every model of this process. Cheap to clone.

@@ -1,4 +1,4 @@
-//! The files of a model: a bundle of the store, a directory with `model.onnx`, or one `.onnx` file.
+//! The files of a model: a bundle of the store, a directory with a model in it, or one file.
 
 use std::{
     collections::BTreeMap,
@@ -7,11 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use store::{GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE};
+use inference::trees;
+use store::{Format, GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, MODEL_FILES};
 
 use super::{
     LoadError,
     golden::{self, Case},
+    read_error,
 };
 
 /// Most bytes of golden cases: they are held and run at each start.
@@ -20,8 +22,10 @@ const GOLDEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A model's files, found and checked.
 #[derive(Debug)]
 pub struct Source {
-    /// The ONNX file.
+    /// The model's file.
     pub model: PathBuf,
+    /// Its format.
+    pub format: Format,
     /// Bytes of it and of the files beside it, where external weights are.
     pub bytes: u64,
     /// Labels of the elements of an output, by the output's name.
@@ -41,19 +45,21 @@ impl Source {
         if metadata.is_dir() {
             return Self::open_directory(path);
         }
-        if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("onnx")) {
-            let reason = "give an `.onnx` file, or a directory with `model.onnx` in it".to_owned();
-            return Err(LoadError::Source { path: path.to_owned(), reason });
+        let format = format_of(path)?;
+        let named = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+        if format == Format::Onnx && !named {
+            let reason = "give an `.onnx` file, a model that XGBoost or LightGBM saved, or a directory with one in it";
+            return Err(LoadError::Source { path: path.to_owned(), reason: reason.to_owned() });
         }
-        Ok(Self { model: path.to_owned(), bytes: metadata.len(), classes: BTreeMap::new(), golden: Vec::new() })
+        let (model, bytes) = (path.to_owned(), metadata.len());
+        Ok(Self { model, format, bytes, classes: BTreeMap::new(), golden: Vec::new() })
     }
 
     fn open_directory(path: &Path) -> Result<Self, LoadError> {
-        let model = path.join(MODEL_FILE);
-        if !model.is_file() {
-            let reason = format!("there is no `{MODEL_FILE}` in it");
+        let Some(model) = MODEL_FILES.iter().map(|name| path.join(name)).find(|model| model.is_file()) else {
+            let reason = format!("there is no `{MODEL_FILE}` in it, nor a model of XGBoost or LightGBM");
             return Err(LoadError::Source { path: path.to_owned(), reason });
-        }
+        };
         let bytes = size_of_files(path).map_err(|source| read_error(path, source))?;
         // A directory without a manifest is one's own, not the store's.
         let classes = match path.join(MANIFEST_FILE).is_file() {
@@ -61,7 +67,9 @@ impl Source {
             false => BTreeMap::new(),
         };
         let golden = read_golden(&path.join(GOLDEN_FILE))?;
-        Ok(Self { model, bytes, classes, golden })
+        // After the files were compared with their digests.
+        let format = format_of(&model)?;
+        Ok(Self { model, format, bytes, classes, golden })
     }
 }
 
@@ -91,6 +99,10 @@ fn size_of_files(directory: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-fn read_error(path: &Path, source: io::Error) -> LoadError {
-    LoadError::Read { path: path.to_owned(), source }
+/// The format of a model, by its content.
+fn format_of(path: &Path) -> Result<Format, LoadError> {
+    let failed = |source| read_error(path, source);
+    let (file, mut head) = (fs::File::open(path).map_err(failed)?, Vec::new());
+    file.take(trees::HEAD_BYTES as u64).read_to_end(&mut head).map_err(failed)?;
+    Ok(Format::of(&head))
 }

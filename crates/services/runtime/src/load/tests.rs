@@ -4,7 +4,10 @@ use inference::Datatype;
 
 use super::*;
 use crate::{
-    backend::ort::tests::{file, floats},
+    backend::{
+        ort::tests::{file, floats},
+        trees::tests::{LIGHTGBM, XGBOOST},
+    },
     batching::policy::Policy,
     library::tests::environment,
     onnx::{self, Dim},
@@ -136,6 +139,59 @@ fn what_cannot_be_served_says_why() {
     let constant = onnx::model(&[onnx::node("RandomUniformLike", &["x"], &["y"])], &[("x", kind.clone())], &[]);
     let (_directory, path) = file(&constant);
     assert!(load(&path).is_err());
+}
+
+/// Writes trees to a file under `name`.
+fn saved(directory: &tempfile::TempDir, name: &str, model: &str) -> PathBuf {
+    let path = directory.path().join(name);
+    std::fs::write(&path, model).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn trees_are_known_by_their_content_and_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let loaded = load(&saved(&directory, "spam", XGBOOST)).unwrap();
+    assert_eq!((loaded.metadata.platform.as_str(), loaded.report.optimisation), ("xgboost_json", None));
+    let optimised = condition_of(&loaded, ConditionKind::Optimised);
+    assert_eq!((optimised.status, optimised.reason.as_str()), (ConditionStatus::True, "NothingToOptimise"));
+    let model = Model::announced("m".into(), "4".into());
+    model.load(loaded);
+    let inputs = vec![floats("input", &[2, 2], &[0.4, 0.0, 0.5, 0.0])];
+    let answer = model.infer(InferRequest { inputs, ..InferRequest::default() }, None).await.unwrap();
+    assert_eq!(answer.response.outputs, [floats("prediction", &[2], &[-1.0, 2.0])]);
+    let wide = InferRequest { inputs: vec![floats("input", &[1, 3], &[0.0; 3])], ..InferRequest::default() };
+    assert!(matches!(model.infer(wide, None).await, Err(inference::InferError::InvalidInput(_))));
+}
+
+const TREES_GOLDEN: &str = r#"{"cases":[{"name":"low",
+    "request":{"inputs":[{"name":"input","shape":[1,2],"datatype":"FP64","data":[0.1,"NaN"]}]},
+    "response":{"outputs":[{"name":"probabilities","shape":[1,2],"datatype":"FP64","data":[0.5,0.5]}]}}]}"#;
+
+#[test]
+fn a_bundle_of_trees_has_classes_and_verified_cases() {
+    let directory = tempfile::tempdir().unwrap();
+    saved(&directory, "model.txt", LIGHTGBM);
+    saved(&directory, "bundle.yaml", "classes: {probabilities: [ham, spam]}\n");
+    let golden = saved(&directory, "golden.json", TREES_GOLDEN);
+    let root = tempfile::tempdir().unwrap();
+    let store = store::Store::open(root.path()).unwrap();
+    let pushed = store.push(directory.path()).unwrap();
+    let loaded = load(&store.bundle_dir(&pushed.digest).unwrap()).unwrap();
+    assert_eq!(loaded.metadata.platform, "lightgbm_text");
+    assert_eq!(loaded.classes["probabilities"], ["ham", "spam"]);
+    assert_eq!(condition_of(&loaded, ConditionKind::GoldenVerified).status, ConditionStatus::True);
+    std::fs::write(&golden, TREES_GOLDEN.replace("[0.5,0.5]", "[0.4,0.6]")).unwrap();
+    let text = load(directory.path()).unwrap_err().to_string();
+    assert!(text.contains("golden case `low` failed: output `probabilities` is 0.5 at element 0"), "{text}");
+}
+
+#[test]
+fn trees_that_are_damaged_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = saved(&directory, "model.txt", &LIGHTGBM.replace("end of trees", ""));
+    let text = load(&path).unwrap_err().to_string();
+    assert!(text.contains("the model cannot be evaluated") && text.contains("cut off"), "{text}");
 }
 
 /// A model of one operator from `x` to `y`, both of this shape.
