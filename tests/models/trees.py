@@ -112,7 +112,7 @@ def xgboost_models(size: Size) -> Iterator[Fitted]:
     ):
         rows = holes(rows[:, : size.columns], np.float32)
         data = xgboost.DMatrix(rows, target)
-        booster = xgboost.train({**parameters, "max_depth": size.depth, "seed": 1}, data, size.rounds)
+        booster = xgboost.train({**parameters, "max_depth": size.depth, "seed": 1, "nthread": 1}, data, size.rounds)
         predicted = booster.predict(data)
         # softmax gives the classes alone.
         expected = outputs(predicted) if outputs else {"label": predicted.astype(np.int64)}
@@ -125,10 +125,10 @@ def xgboost_targets(size: Size) -> Iterator[Fitted]:
     rows, target = load_diabetes(return_X_y=True)
     rows = rows.astype(np.float32)
     data = xgboost.DMatrix(rows, np.column_stack([target, target * 2]))
-    booster = xgboost.train({"max_depth": size.depth}, data, size.rounds)
+    booster = xgboost.train({"max_depth": size.depth, "nthread": 1}, data, size.rounds)
     yield Fitted("xgboost-targets", ("json", "ubj"), booster.save_model, rows, predictions(booster.predict(data)), "xgboost")
     data = xgboost.DMatrix(rows, np.column_stack([target > 100, target > 200]))
-    booster = xgboost.train({"objective": "binary:logistic", "max_depth": size.depth}, data, size.rounds)
+    booster = xgboost.train({"objective": "binary:logistic", "max_depth": size.depth, "nthread": 1}, data, size.rounds)
     yield Fitted("xgboost-labels", ("json", "ubj"), booster.save_model, rows, predictions(booster.predict(data)), "xgboost")
 
 
@@ -139,7 +139,7 @@ def xgboost_categories(size: Size) -> Iterator[Fitted]:
     asked = strange(rows).astype(np.float32)
     asked[12:20, 0] = 7
     for name, one_hot in (("categories-one-hot", 100), ("categories-sets", 1)):
-        parameters = {"objective": "binary:logistic", "max_cat_to_onehot": one_hot, "max_depth": size.depth + 1}
+        parameters = {"objective": "binary:logistic", "max_cat_to_onehot": one_hot, "max_depth": size.depth + 1, "nthread": 1}
         booster = xgboost.train(parameters, xgboost.DMatrix(rows.astype(np.float32), target, **kinds), size.rounds)
         predicted = booster.predict(xgboost.DMatrix(asked, **kinds))
         yield Fitted(f"xgboost-{name}", ("json", "ubj"), booster.save_model, asked, classes(predicted), "xgboost")
@@ -187,6 +187,24 @@ def every(size: Size = USUAL) -> Iterator[Fitted]:
         yield from xgboost_models(size)
         yield from lightgbm_models(size)
 
+
+# Names of every model, so that tests have names before anything is trained.
+NAMES = (
+    *(
+        f"xgboost-{name}"
+        for name in (
+            "binary multiclass digits softmax hinge dart forest squared absolute logistic logits poisson gamma tweedie quantiles "
+            "targets labels categories-one-hot categories-sets"
+        ).split()
+    ),
+    *(
+        f"lightgbm-{name}"
+        for name in (
+            "binary slope multiclass one-versus-all dart forest squared absolute root poisson linear zero-missing none-missing "
+            "entropy entropy-lambda categories"
+        ).split()
+    ),
+)
 
 # Fixture → extension that it is kept under.
 KEPT = {
