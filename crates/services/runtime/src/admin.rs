@@ -40,7 +40,7 @@ pub struct ModelStatus {
     pub reason: &'static str,
     /// Why, in words.
     pub message: String,
-    /// How far the graph was rewritten; absent until the model is ready.
+    /// How far the graph was rewritten; absent until the model is ready, and for trees, which have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optimisation: Option<Optimisation>,
     /// Statements about the model.
