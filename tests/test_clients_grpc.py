@@ -274,8 +274,27 @@ def test_a_deadline_that_passes(stub, metadata) -> None:
 
 def test_a_method_that_is_not_served(stub, metadata) -> None:
     with pytest.raises(grpc.RpcError) as unknown:
-        stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(), metadata=metadata)
+        stub.TraceSetting(service_pb2.TraceSettingRequest(), metadata=metadata)
     assert unknown.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_the_index_and_nothing_loaded(client) -> None:
+    states = {entry.name: entry.state for entry in client.get_model_repository_index().models}
+    assert states["iris"] == "READY"
+    for change in (client.load_model, client.unload_model):
+        with pytest.raises(InferenceServerException, match="berth deploy") as refused:
+            change("iris")
+        assert refused.value.status() == "StatusCode.UNIMPLEMENTED"
+
+
+def test_statistics(client) -> None:
+    (before,) = client.get_inference_statistics("iris").model_stats
+    client.infer("iris", grpc_inputs(cases.irises(0, 1)))
+    (after,) = client.get_inference_statistics("iris", "1").model_stats
+    assert (after.name, after.version) == ("iris", "1")
+    assert after.inference_count - before.inference_count == 2
+    assert after.inference_stats.success.count - before.inference_stats.success.count == 1
+    assert after.inference_stats.compute_infer.ns > before.inference_stats.compute_infer.ns
 
 
 def infer_request(model: str, name: str, datatype: str, shape) -> service_pb2.ModelInferRequest:

@@ -181,6 +181,22 @@ def test_health_and_metadata(client) -> None:
     assert not client.is_model_ready("nobody") and not client.is_model_ready("iris", "7")
 
 
+def test_the_index_and_nothing_loaded(client) -> None:
+    states = {entry["name"]: entry["state"] for entry in client.get_model_repository_index()}
+    assert states["iris"] == "READY"
+    for change in (client.load_model, client.unload_model):
+        with pytest.raises(InferenceServerException, match="berth deploy"):
+            change("iris")
+
+
+def test_statistics(client) -> None:
+    (before,) = client.get_inference_statistics("iris")["model_stats"]
+    client.infer("iris", http_inputs(cases.irises(0, 1)))
+    (after,) = client.get_inference_statistics("iris", "1")["model_stats"]
+    assert after["inference_count"] - before["inference_count"] == 2
+    assert after["inference_stats"]["success"]["count"] - before["inference_stats"]["success"]["count"] == 1
+
+
 def test_a_version_in_the_path(client) -> None:
     result = client.infer("iris", http_inputs(cases.irises(0)), model_version="1")
     assert result.get_response()["model_version"] == "1"

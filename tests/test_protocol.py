@@ -64,7 +64,8 @@ def test_errors_are_json_everywhere(serving: Platform) -> None:
         ("GET", "/v2/models/iris/infer", 405),
         ("DELETE", "/v2/models/iris", 405),
         ("GET", "/v2/models/iris/nothing", 404),
-        ("POST", "/v2/repository/index", 404),
+        ("POST", "/v2/repository/models/iris/load", 501),
+        ("POST", "/v1/models/iris:explain", 404),
     ):
         answer = ask(serving, method, path, b"{}" if method == "POST" else None)
         assert answer.status_code == status and answer.json()["error"], (method, path, answer.status_code, answer.text)
