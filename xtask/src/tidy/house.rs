@@ -24,7 +24,8 @@ const WITHIN_A_ROOM: [(&str, &str); 4] =
 const EMPTY_NAMES: [&str; 5] = ["core", "common", "types", "shared", "utils"];
 
 /// What pure crates may use: data structures, codecs and derives; nothing that reads a clock, a file, a socket or chance.
-const PURE_DEPENDENCIES: [&str; 12] = [
+const PURE_DEPENDENCIES: [&str; 13] = [
+    "base64",
     "bytemuck",
     "bytes",
     "half",

@@ -43,10 +43,15 @@ impl Outcome {
 pub(super) async fn deploy(context: &Context, args: &Deploy) -> Result<(), Failure> {
     let name = ServiceName::parse(&args.name).map_err(|error| Failure::usage(error.to_string()))?;
     let uri = format!("file://{}", absolute(&args.path)?);
+    // What is no model at all goes on as ONNX: the API words the refusal.
+    let format = store::format(&args.path).map_or("onnx", store::Format::name);
     let wish = |before: Option<&InferenceService>| {
         let mut service = before.cloned().unwrap_or_else(|| new(name.clone()));
         let predictor = &mut service.spec.predictor;
         predictor.model.storage_uri.clone_from(&uri);
+        if predictor.model.model_format.name != format {
+            predictor.model.model_format = ModelFormat { name: format.to_owned(), version: None };
+        }
         predictor.min_replicas = args.replicas.or(predictor.min_replicas);
         predictor.timeout = args.timeout.or(predictor.timeout);
         service
@@ -175,7 +180,7 @@ fn new(name: ServiceName) -> InferenceService {
         protocol_version: None,
         resources: None,
     };
-    let predictor = Predictor { model, min_replicas: None, container_concurrency: None, timeout: None };
+    let predictor = Predictor { model, min_replicas: None, container_concurrency: None, timeout: None, batcher: None };
     InferenceService {
         api_version: API_VERSION.to_owned(),
         kind: "InferenceService".to_owned(),
@@ -189,7 +194,7 @@ fn new(name: ServiceName) -> InferenceService {
 fn absolute(path: &Path) -> Result<String, Failure> {
     fs::symlink_metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Failure::failed(format!("there is no `{}`", path.display()))
-            .hint("give an `.onnx` file or a directory with `model.onnx`"),
+            .hint("give a model file (ONNX, XGBoost, LightGBM) or a bundle directory"),
         _ => Failure::io("read", path, &error),
     })?;
     let failed = |error| Failure::io("read", path, &error);
