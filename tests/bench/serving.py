@@ -20,7 +20,18 @@ import tritonclient.grpc as grpcclient
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import systems
-from bench.systems import BINARY, GRPC, JSON, BerthPlatform, BerthRuntime, Fixed, MlServer, System, Triton
+from bench.systems import (
+    BINARY,
+    GRPC,
+    JSON,
+    BerthPlatform,
+    BerthRuntime,
+    Fixed,
+    MlServer,
+    System,
+    Triton,
+    TritonUnbatched,
+)
 from harness import cache, cases
 from models.efficientnet import image
 
@@ -46,6 +57,7 @@ def main() -> None:
         BerthRuntime(options.berth, {"iris": iris}),
         BerthPlatform(options.berth, {"iris": iris}),
         Triton(iris),
+        TritonUnbatched(iris),
         MlServer(iris),
     ]
     servers = [server for server in servers if not options.only or options.only.lower() in server.name.lower()]

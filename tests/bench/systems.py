@@ -142,7 +142,8 @@ class Triton(System):
     """Triton 2.51 of the package nvidia-pytriton; its Python backend calls onnxruntime."""
 
     name = "Triton"
-    about = "Triton 2.51 (nvidia-pytriton 0.7.0), Python backend calling onnxruntime, dynamic batching"
+    about = "Triton 2.51 (nvidia-pytriton 0.7.0), Python backend calling onnxruntime, dynamic batching: its quickest"
+    config = (FILES / "triton_config.pbtxt").read_text()
 
     def __init__(self, model: Path) -> None:
         super().__init__()
@@ -159,7 +160,7 @@ class Triton(System):
         shutil.copy(bundled / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
         repository = self.folder / "models" / "iris"
         (repository / "1").mkdir(parents=True)
-        shutil.copy(FILES / "triton_config.pbtxt", repository / "config.pbtxt")
+        (repository / "config.pbtxt").write_text(self.config)
         shutil.copy(FILES / "triton_model.py", repository / "1" / "model.py")
         shutil.copy(self.model, repository / "1" / "model.onnx")
         http, grpc = free_port(), free_port()
@@ -172,6 +173,14 @@ class Triton(System):
         env = {**os.environ, "PATH": path, "LD_LIBRARY_PATH": libraries, "PYTHONPATH": str(site)}
         self.launch([bundled / "bin" / "tritonserver", *places, *addresses, *ports], env)
         self.wait_ready()
+
+
+class TritonUnbatched(Triton):
+    """The same, each request by itself."""
+
+    name = "Triton unbatched"
+    about = "the same without dynamic batching, which is how Triton runs a model that does not ask for it"
+    config = Triton.config.replace("dynamic_batching { }", "")
 
 
 class MlServer(System):
