@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use daemon::BoxError;
+use daemon::{BoxError, link};
 use futures_util::future::poll_fn;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
@@ -26,7 +26,6 @@ use crate::{
     headers,
     limit::{Counter, Share},
     peek::{PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
-    pool::Lease,
 };
 
 /// Bodies up to this are held, so that they can be sent again when a replica dies. Larger ones pass through.
@@ -106,6 +105,14 @@ impl Payload {
     /// Whether it can be sent again after it was sent.
     pub(crate) fn replayable(&self) -> bool {
         matches!(self, Self::Whole(_))
+    }
+
+    /// Its length, where all of it is there.
+    pub(crate) fn whole(&self) -> Option<usize> {
+        match self {
+            Self::Whole(held) => Some(held.len),
+            Self::Passing(_) => None,
+        }
     }
 
     /// Whether it can be sent at all.
@@ -288,10 +295,8 @@ type Boxed = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
 enum Source {
     /// The gateway's own words.
     Own(Option<Bytes>, Option<HeaderMap>),
-    /// A replica's, over a connection that this body drives and then gives back.
-    Driven(Incoming, Option<Lease>),
-    /// A replica's, over a shared connection.
-    Shared(Incoming),
+    /// A replica's.
+    Replica(link::Body),
     /// Health and reflection.
     Boxed(Boxed, Option<Pin<Box<WaitForCancellationFutureOwned>>>),
 }
@@ -340,20 +345,10 @@ impl DownBody {
         Self { source: Source::Boxed(Box::pin(body), stop), exchange: None, deadline: None }
     }
 
-    /// A replica's answer over a connection of its own.
-    pub(crate) fn driven(incoming: Incoming, lease: Lease, exchange: Box<Exchange>) -> Self {
-        let mut lease = Some(lease);
-        if incoming.is_end_stream() {
-            give_back(&mut lease);
-        }
+    /// A replica's answer.
+    pub(crate) fn of_replica(body: link::Body, exchange: Box<Exchange>) -> Self {
         let deadline = Some((exchange.deadline(), None));
-        Self { source: Source::Driven(incoming, lease), exchange: Some(exchange), deadline }
-    }
-
-    /// A replica's answer over a shared connection.
-    pub(crate) fn shared(incoming: Incoming, exchange: Box<Exchange>) -> Self {
-        let deadline = Some((exchange.deadline(), None));
-        Self { source: Source::Shared(incoming), exchange: Some(exchange), deadline }
+        Self { source: Source::Replica(body), exchange: Some(exchange), deadline }
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -362,14 +357,7 @@ impl DownBody {
                 let frame = data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(frame.map(Ok))
             }
-            Source::Driven(incoming, lease) => {
-                let polled = Lease::poll_body(lease.as_mut(), incoming, cx);
-                if matches!(polled, Poll::Ready(None)) || incoming.is_end_stream() {
-                    give_back(lease);
-                }
-                polled.map_err(|_| BodyError::Upstream.into())
-            }
-            Source::Shared(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|_| BodyError::Upstream.into()),
+            Source::Replica(body) => Pin::new(body).poll_frame(cx).map_err(|_| BodyError::Upstream.into()),
             Source::Boxed(body, stop) => {
                 let polled = body.as_mut().poll_frame(cx);
                 let stopped =
@@ -408,12 +396,6 @@ fn unavailable() -> HeaderMap {
     HeaderMap::from_iter([(headers::GRPC_STATUS, HeaderValue::from(Kind::Draining.grpc()))])
 }
 
-fn give_back(lease: &mut Option<Lease>) {
-    if let Some(lease) = lease.take() {
-        lease.give_back();
-    }
-}
-
 impl Body for DownBody {
     type Data = Bytes;
     type Error = BoxError;
@@ -436,7 +418,7 @@ impl Body for DownBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(data, trailers) => data.is_none() && trailers.is_none(),
-            Source::Driven(incoming, _) | Source::Shared(incoming) => incoming.is_end_stream(),
+            Source::Replica(body) => body.is_end_stream(),
             Source::Boxed(body, stop) => stop.is_none() || body.is_end_stream(),
         }
     }
@@ -446,7 +428,7 @@ impl Body for DownBody {
             Source::Own(data, _) => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX)))
             }
-            Source::Driven(incoming, _) | Source::Shared(incoming) => incoming.size_hint(),
+            Source::Replica(body) => body.size_hint(),
             Source::Boxed(body, _) => body.size_hint(),
         }
     }

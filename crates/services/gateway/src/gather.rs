@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use daemon::Supervisor;
 use futures_util::{StreamExt as _, stream};
 use http::Response;
 use hyper::body::Incoming;
@@ -40,10 +41,10 @@ pub(crate) struct Question {
 }
 
 /// Asks replicas, some at a time. Those that do not answer in time are left out; the order is that of the questions.
-pub(crate) async fn ask(questions: Vec<Question>) -> Vec<(Arc<Upstream>, String)> {
+pub(crate) async fn ask(questions: Vec<Question>, supervisor: &Supervisor) -> Vec<(Arc<Upstream>, String)> {
     let answers = stream::iter(questions.into_iter().take(ASKED_MAX)).map(|question| async move {
         let Question { upstream, path, bytes_max } = question;
-        let answer = timeout(ASKING_TIME, proxy::fetch(&upstream, &path, bytes_max)).await.ok().flatten();
+        let answer = timeout(ASKING_TIME, proxy::fetch(&upstream, (&path, bytes_max), supervisor)).await.ok().flatten();
         answer.map(|text| (upstream, text))
     });
     answers.buffered(ASKED_AT_ONCE).filter_map(std::future::ready).collect().await
@@ -86,7 +87,7 @@ impl Gateway {
             let path = format!("/v2/models/{}/openapi.json", service.name);
             Some(Question { upstream, path, bytes_max: contract::SOURCE_BYTES_MAX })
         });
-        let answers = ask(questions.collect()).await;
+        let answers = ask(questions.collect(), &self.supervisor).await;
         Ok(contract::join(answers.iter().map(|(_, text)| text.as_str())))
     }
 
@@ -103,7 +104,7 @@ impl Gateway {
             path: format!("/v2/models/{}/stats", service.name),
             bytes_max: statistics::SOURCE_BYTES_MAX,
         });
-        let answers = ask(questions.collect()).await;
+        let answers = ask(questions.collect(), &self.supervisor).await;
         let sum = statistics::sum(answers.iter().map(|(_, text)| text.as_str()));
         if sum.model_stats.is_empty() {
             let text = format!("no replica of `{}` is ready: ask again later", service.name);

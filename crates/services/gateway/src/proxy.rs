@@ -5,11 +5,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use daemon::telemetry::Span;
-use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts, uri::Authority, uri::Scheme,
+use daemon::{
+    Supervisor,
+    link::{self, LinkError},
+    telemetry::Span,
 };
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt as _, Limited};
 use resources::id::Revision;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,7 +22,7 @@ use crate::{
     exchange::{Begun, Exchange, Shares},
     headers,
     metrics::RevisionMetrics,
-    pool::{Lease, SendError, Upstream},
+    pool::{SendError, Upstream},
     retry::{self, Failure, Progress},
     stack::Gateway,
     table::Service,
@@ -147,43 +149,29 @@ impl Gateway {
     async fn attempt(&self, call: &mut Call, found: &Found, span: &Span) -> Result<Response<DownBody>, Failed> {
         let upstream = &found.upstream;
         let busy = upstream.occupy();
-        match call.protocol {
-            Protocol::Rest => {
-                // A body that can be sent only once is not risked on a connection that may just be closing.
-                let mut lease =
-                    upstream.lease(!call.payload.replayable()).await.map_err(|error| failed(&error, call))?;
-                let (request, over) = call.request(span);
-                let answered = lease.send(request).await;
-                let answer = self.head(call, answered, over.as_deref())?;
-                let exchange = self.exchange(call, found, (busy, span), &answer);
-                Ok(answer.map(|body| DownBody::driven(body, lease, exchange)))
-            }
-            Protocol::Grpc => {
-                let mut sender = upstream.shared(&self.supervisor).await.map_err(|error| failed(&error, call))?;
-                let (request, over) = call.request(span);
-                let answered = sender.send_request(request).await.map_err(SendError::Closed);
-                let answer = self.head(call, answered, over.as_deref())?;
-                let exchange = self.exchange(call, found, (busy, span), &answer);
-                Ok(answer.map(|body| DownBody::shared(body, exchange)))
-            }
-        }
+        let leased = upstream.lease(call.payload.whole(), &self.supervisor).await;
+        let lease = leased.map_err(|error| failed(error, call))?;
+        let (request, over) = call.request(span);
+        let answered = lease.send(request).await;
+        let answer = self.head(call, answered, over.as_deref())?;
+        let exchange = self.exchange(call, found, (busy, span), &answer);
+        Ok(answer.map(|body| DownBody::of_replica(body, exchange)))
     }
 
     /// Looks at the head of an answer: whether it is one, and what of it reaches the client.
     fn head(
         &self,
         call: &Call,
-        answered: Result<Response<Incoming>, SendError>,
+        answered: Result<Response<link::Body>, SendError>,
         over: Option<&std::sync::atomic::AtomicBool>,
-    ) -> Result<Response<Incoming>, Failed> {
+    ) -> Result<Response<link::Body>, Failed> {
         if over.is_some_and(|over| over.load(Ordering::Relaxed)) {
             let refusal = too_large(self.limits.body_bytes_max);
             return Err(Failed { failure: Failure::Closed, refusal });
         }
-        let mut answer = answered.map_err(|error| failed(&error, call))?;
+        let mut answer = answered.map_err(|error| failed(error, call))?;
         if headers::is_declined(answer.headers()) {
-            let text = format!("no replica of `{}` takes requests now: ask again later", call.service.name);
-            return Err(Failed { failure: Failure::Declined, refusal: Refusal::new(Kind::NoReplica, text) });
+            return Err(declined(call));
         }
         headers::clean_response(answer.headers_mut());
         Ok(answer)
@@ -194,7 +182,7 @@ impl Gateway {
         call: &mut Call,
         found: &Found,
         (busy, span): (Option<crate::limit::Share>, &Span),
-        answer: &Response<Incoming>,
+        answer: &Response<link::Body>,
     ) -> Box<Exchange> {
         let shares = Shares { replica: busy, ..std::mem::take(&mut call.shares) };
         span.server_timing(answer.headers(), SystemTime::now());
@@ -235,24 +223,30 @@ pub(crate) fn no_revision(name: &str, revision: &dyn std::fmt::Display) -> Refus
     Refusal::new(Kind::NotFound, format!("`{name}` has no revision `{revision}`: leave the version out for the newest"))
 }
 
-fn failed(error: &SendError, call: &Call) -> Failed {
+fn failed(error: SendError, call: &Call) -> Failed {
     let name = &call.service.name;
     match error {
-        SendError::Connect(_) | SendError::Handshake(_) => {
+        SendError::Connect(_) => {
             let text = format!("no replica of `{name}` can be reached: ask again later");
             Failed { failure: Failure::Connect, refusal: Refusal::new(Kind::NoReplica, text) }
         }
-        SendError::Closed(error) if error.is_user() => {
+        SendError::Link(LinkError::Refused) => declined(call),
+        SendError::Link(LinkError::Body(_)) => {
             let refusal = Refusal::new(Kind::ClientGone, "the request's body ended early");
             Failed { failure: Failure::Closed, refusal }
         }
-        SendError::Closed(error) => {
-            let cause = daemon::supervisor::chain(error);
+        SendError::Link(error) => {
+            let cause = daemon::supervisor::chain(&error);
             tracing::warn!(service = %name, request_id = ?call.request_id, error = cause, "a replica broke off");
             let text = format!("the replica of `{name}` broke off before it answered");
             Failed { failure: Failure::Closed, refusal: Refusal::new(Kind::Broken, text) }
         }
     }
+}
+
+fn declined(call: &Call) -> Failed {
+    let text = format!("no replica of `{}` takes requests now: ask again later", call.service.name);
+    Failed { failure: Failure::Declined, refusal: Refusal::new(Kind::NoReplica, text) }
 }
 
 impl Call {
@@ -278,7 +272,6 @@ impl Call {
             }
         };
         request.headers_mut().insert(name, value);
-        *request.version_mut() = if self.protocol == Protocol::Grpc { Version::HTTP_2 } else { Version::HTTP_11 };
         (request, over)
     }
 }
@@ -291,45 +284,24 @@ pub(crate) fn prepare(head: &mut Parts, protocol: Protocol, service: &Service, i
     if let Some(trace) = &identity.trace {
         head.headers.insert(headers::TRACEPARENT, trace.clone());
     }
-    match protocol {
-        Protocol::Rest => {
-            if !head.headers.contains_key(header::HOST) {
-                head.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
-            }
-            if head.uri.authority().is_some() {
-                head.uri = origin_form(&head.uri);
-            }
-        }
-        Protocol::Grpc => {
-            head.headers.remove(header::HOST);
-            head.headers.insert(header::TE, headers::TRAILERS);
-            head.uri = local_form(&head.uri);
-        }
+    head.headers.remove(header::HOST);
+    if protocol == Protocol::Grpc {
+        head.headers.insert(header::TE, headers::TRAILERS);
     }
 }
 
-fn origin_form(uri: &Uri) -> Uri {
-    uri.path_and_query().cloned().map(Uri::from).unwrap_or_default()
-}
-
-/// The form that HTTP/2 needs, with a name in place of the client's.
-fn local_form(uri: &Uri) -> Uri {
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(Authority::from_static("localhost"));
-    parts.path_and_query = uri.path_and_query().cloned();
-    Uri::from_parts(parts).unwrap_or_default()
-}
-
 /// What one replica says at `path`; nothing when it is not text within the limit.
-pub(crate) async fn fetch(upstream: &Arc<Upstream>, path: &str, bytes_max: usize) -> Option<String> {
-    let mut lease: Lease = upstream.lease(false).await.ok()?;
-    let request = Request::get(path).header(header::HOST, "localhost").body(Default::default()).ok()?;
+pub(crate) async fn fetch(
+    upstream: &Upstream,
+    (path, bytes_max): (&str, usize),
+    supervisor: &Supervisor,
+) -> Option<String> {
+    let lease = upstream.lease(Some(0), supervisor).await.ok()?;
+    let request = Request::get(path).body(Default::default()).ok()?;
     let answer = lease.send(request).await.ok()?;
     if answer.status() != StatusCode::OK {
         return None;
     }
-    let bytes = lease.collect(answer.into_body(), bytes_max).await?;
-    lease.give_back();
-    String::from_utf8(bytes).ok()
+    let whole = Limited::new(answer.into_body(), bytes_max).collect().await.ok()?;
+    String::from_utf8(whole.to_bytes().to_vec()).ok()
 }

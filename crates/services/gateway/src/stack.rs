@@ -349,7 +349,7 @@ impl Gateway {
         });
         let mut merged = Merged::default();
         merged.add(&self.own_metrics(), None);
-        for (upstream, text) in gather::ask(questions.collect()).await {
+        for (upstream, text) in gather::ask(questions.collect(), &self.supervisor).await {
             merged.add(&text, Some(&upstream.endpoint().replica.0));
         }
         merged.text()

@@ -128,7 +128,7 @@ async fn serve(
     let model = Arc::new(Model::announced(config.model_name, config.model_version));
     let registry = Registry::new(vec![Arc::clone(&model)], supervisor.stopping());
     let router = router(&registry, sandbox)?;
-    let server = daemon::http::serve(listener, router, ServerLimits::default(), supervisor.clone());
+    let server = daemon::http::serve_linked(listener, router, ServerLimits::default(), supervisor.clone());
     supervisor.spawn("http", OnExit::StopProcess, server);
     let (failure, mut failed) = oneshot::channel();
     let loading = load_model(loader, Arc::clone(&model), config.model_path);

@@ -1,7 +1,8 @@
-//! Serves HTTP/1.1 and HTTP/2 on one port: TCP, TLS or a Unix socket, with limits and a graceful drain.
+//! Serves HTTP/1.1 and HTTP/2 on one port: TCP, TLS or a Unix socket, with limits and a graceful drain; and links beside them.
 
 use std::{
     convert::Infallible,
+    future::Future,
     io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::{
@@ -24,7 +26,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{BoxError, Supervisor};
+use crate::{BoxError, Supervisor, link};
 
 use self::opening::Version;
 
@@ -167,12 +169,85 @@ impl EarlySocket {
     }
 }
 
+/// What is served over links; the bodies are of another kind than those of HTTP.
+trait OnLink: Clone + Send + 'static {
+    /// Serves one connection, whose preface has been read.
+    fn serve<T>(self, stream: T, supervisor: Supervisor) -> impl Future<Output = Result<(), BoxError>> + Send
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+}
+
+/// Serves no links.
+#[derive(Clone)]
+struct NoLinks;
+
+impl OnLink for NoLinks {
+    async fn serve<T>(self, _: T, _: Supervisor) -> Result<(), BoxError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Err("links are not served here".into())
+    }
+}
+
+#[derive(Clone)]
+struct Links<S>(S);
+
+impl<S, B> OnLink for Links<S>
+where
+    S: tower::Service<Request<link::Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    async fn serve<T>(self, stream: T, supervisor: Supervisor) -> Result<(), BoxError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Ok(link::serve(stream, self.0, supervisor).await?)
+    }
+}
+
 /// Serves until the supervisor stops, then finishes the requests that have begun.
 ///
 /// `service` is cloned per connection. Errors of one connection end that connection alone.
 pub async fn serve<S, B>(
     listener: Listener,
     service: S,
+    limits: ServerLimits,
+    supervisor: Supervisor,
+) -> Result<(), BoxError>
+where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    serve_all(listener, (service, NoLinks), limits, supervisor).await
+}
+
+/// [`serve`], and [links](crate::link) too where the listener is a Unix socket.
+pub async fn serve_linked<S, B>(
+    listener: Listener,
+    service: S,
+    limits: ServerLimits,
+    supervisor: Supervisor,
+) -> Result<(), BoxError>
+where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    <S as tower::Service<Request<Incoming>>>::Future: Send,
+    S: tower::Service<Request<link::Body>, Response = Response<B>, Error = Infallible>,
+    <S as tower::Service<Request<link::Body>>>::Future: Send + 'static,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    serve_all(listener, (service.clone(), Links(service)), limits, supervisor).await
+}
+
+async fn serve_all<S, B>(
+    listener: Listener,
+    (service, links): (S, impl OnLink),
     limits: ServerLimits,
     supervisor: Supervisor,
 ) -> Result<(), BoxError>
@@ -209,10 +284,10 @@ where
             tracing::warn!("refused a connection of another user");
             continue;
         }
-        let (service, stop) = (service.clone(), stop.clone());
+        let (service, links, supervising) = (service.clone(), links.clone(), supervisor.clone());
         supervisor.spawn_connection(async move {
             let _permit = permit;
-            if let Err(error) = connection.serve(service, limits, stop).await {
+            if let Err(error) = connection.serve((service, links), limits, supervising).await {
                 tracing::debug!(error = %error, "connection ended with an error");
             }
         });
@@ -254,7 +329,12 @@ impl Connection {
         stream.peer_cred().is_ok_and(|peer| peer.uid() == me || peer.uid() == 0)
     }
 
-    async fn serve<S, B>(self, service: S, limits: ServerLimits, stop: CancellationToken) -> Result<(), BoxError>
+    async fn serve<S, B>(
+        self,
+        (service, links): (S, impl OnLink),
+        limits: ServerLimits,
+        supervisor: Supervisor,
+    ) -> Result<(), BoxError>
     where
         S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
@@ -264,12 +344,12 @@ impl Connection {
     {
         let service = hyper_util::service::TowerToHyperService::new(service);
         match self {
-            Self::Tcp(stream) => serve_connection(stream, service, limits, stop).await,
-            Self::Unix(stream) => serve_connection(stream, service, limits, stop).await,
+            Self::Tcp(stream) => serve_connection(stream, (service, NoLinks), limits, supervisor).await,
+            Self::Unix(stream) => serve_connection(stream, (service, links), limits, supervisor).await,
             Self::Tls(stream, TlsConfig(config)) => {
                 let handshake = TlsAcceptor::from(config).accept(stream);
                 let stream = tokio::time::timeout(limits.header_timeout, handshake).await??;
-                serve_connection(stream, service, limits, stop).await
+                serve_connection(stream, (service, NoLinks), limits, supervisor).await
             }
         }
     }
@@ -277,9 +357,9 @@ impl Connection {
 
 async fn serve_connection<T, S, B>(
     stream: T,
-    service: S,
+    (service, links): (S, impl OnLink),
     limits: ServerLimits,
-    stop: CancellationToken,
+    supervisor: Supervisor,
 ) -> Result<(), BoxError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -289,6 +369,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
+    let stop = supervisor.stopping();
     let opening = tokio::time::timeout(limits.header_timeout, opening::open(stream));
     let opened = tokio::select! {
         opened = opening => opened??,
@@ -297,6 +378,7 @@ where
     match opened {
         Some((Version::One, stream)) => serve_one(stream, service, limits, stop).await,
         Some((Version::Two, stream)) => serve_two(stream, service, limits, stop).await,
+        Some((Version::Link, stream)) => links.serve(stream, supervisor).await,
         None => Ok(()),
     }
 }

@@ -5,6 +5,7 @@ use std::{future::Future, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::AbortHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -83,13 +84,14 @@ impl Supervisor {
         tokio::spawn(self.tracker.track_future(watched));
     }
 
-    /// Runs the task of one connection or request; its errors are its own business. The drain waits for it.
+    /// Runs the task of one connection or request; its errors are its own business. The drain waits for it. The handle is for
+    /// those who must be able to end it.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns: the drain counts these tasks")]
-    pub fn spawn_connection<F>(&self, task: F)
+    pub fn spawn_connection<F>(&self, task: F) -> AbortHandle
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        tokio::spawn(self.tracker.track_future(task));
+        tokio::spawn(self.tracker.track_future(task)).abort_handle()
     }
 
     /// Waits for SIGINT, SIGTERM or a failed task, then drains for at most `grace`. A second signal cuts the drain off.

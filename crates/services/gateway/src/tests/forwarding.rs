@@ -215,7 +215,7 @@ async fn rest_over_http2_and_answers_without_a_body() {
     let dir = tempfile::tempdir().unwrap();
     let a = replica(&dir, "a", |seen| async move {
         let (head, _) = seen.read().await;
-        assert_eq!(head.headers["host"], "localhost");
+        assert!(!head.headers.contains_key("host"));
         assert_eq!(head.uri, "/v2/models/spam/infer");
         Act::Answer(
             Response::builder().status(204).header("connection", "x-hop").header("x-hop", "1").body(full("")).unwrap(),

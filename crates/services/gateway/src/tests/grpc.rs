@@ -95,7 +95,8 @@ async fn a_message_may_come_in_any_pieces_and_any_size() {
         assert_eq!(answer.grpc_status(), Some(0));
         assert_eq!(&answer.body[5 + "a spam ".len()..], bytes);
     }
-    assert!(a.connections.load(Ordering::SeqCst) <= 2);
+    // One for small messages, one for the large, and one for that which is too large to be sent twice.
+    assert!(a.connections.load(Ordering::SeqCst) <= 3);
 }
 
 #[tokio::test]

@@ -14,15 +14,12 @@ use std::{
 
 use access::NewKey;
 use bytes::Bytes;
-use daemon::{Supervisor, telemetry::Tracing};
+use daemon::{Supervisor, link, telemetry::Tracing};
 use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
-use hyper::{body::Incoming, client::conn, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use hyper::{body::Incoming, client::conn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use resources::{
     access::{KeyRecord, Permission},
     id::{ReplicaId, Revision, ServiceName},
@@ -51,7 +48,7 @@ type Behaviour = Arc<dyn Fn(Seen) -> Acting + Send + Sync>;
 /// A request as a replica received it.
 pub(super) struct Seen {
     pub(super) head: request::Parts,
-    pub(super) body: Incoming,
+    pub(super) body: link::Body,
 }
 
 impl Seen {
@@ -255,7 +252,7 @@ where
         while let Some(Ok((stream, _))) = stop.run_until_cancelled(listener.accept()).await {
             serving.connections.fetch_add(1, Ordering::SeqCst);
             let (act, requests) = (Arc::clone(&act), Arc::clone(&serving.requests));
-            let handle = move |request: Request<Incoming>| {
+            let handle = move |request: Request<link::Body>| {
                 requests.fetch_add(1, Ordering::SeqCst);
                 let (head, body) = request.into_parts();
                 let acting = act(Seen { head, body });
@@ -267,11 +264,15 @@ where
                 }
             };
             let stop = stop.clone();
-            let builder = auto::Builder::new(TokioExecutor::new());
-            let connection = builder.serve_connection(TokioIo::new(stream), service_fn(handle)).into_owned();
             serving.stop.spawn_connection(async move {
+                let mut stream = stream;
+                let mut preface = [0; link::PREFACE.len()];
                 tokio::select! {
-                    _ = connection => {}
+                    read = stream.read_exact(&mut preface) => assert!(read.is_err() || preface == *link::PREFACE),
+                    () = stop.cancelled() => return,
+                }
+                tokio::select! {
+                    _ = link::serve(stream, tower::service_fn(handle), Supervisor::new()) => {}
                     () = stop.cancelled() => {}
                 }
             });

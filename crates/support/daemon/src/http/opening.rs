@@ -1,4 +1,4 @@
-//! Tells HTTP/2 from HTTP/1.1 by the first bytes of a connection, and keeps them for whoever reads it.
+//! Tells HTTP/2 and links from HTTP/1.1 by the first bytes of a connection, and keeps them for whoever reads it.
 
 use std::{
     io::{self, IoSlice},
@@ -7,6 +7,8 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+use crate::link;
 
 /// What a client of HTTP/2 sends first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -18,12 +20,16 @@ pub(super) enum Version {
     One,
     /// HTTP/2.
     Two,
+    /// Not HTTP: a link, whose preface is over.
+    Link,
 }
+
+const LONGEST: usize = PREFACE.len();
 
 /// A connection whose first bytes were looked at.
 #[derive(Debug)]
 pub(super) struct Opened<T> {
-    seen: [u8; PREFACE.len()],
+    seen: [u8; LONGEST],
     /// What of `seen` is not handed on yet.
     left: std::ops::Range<usize>,
     stream: T,
@@ -31,7 +37,7 @@ pub(super) struct Opened<T> {
 
 /// Reads until the version is known. Nothing when the client closes without a word.
 pub(super) async fn open<T: AsyncRead + Unpin>(mut stream: T) -> io::Result<Option<(Version, Opened<T>)>> {
-    let mut seen = [0; PREFACE.len()];
+    let mut seen = [0; LONGEST];
     let mut len = 0;
     loop {
         let read = stream.read(seen.get_mut(len..).unwrap_or_default()).await?;
@@ -39,9 +45,14 @@ pub(super) async fn open<T: AsyncRead + Unpin>(mut stream: T) -> io::Result<Opti
             return Ok(None);
         }
         len += read;
-        let alike = seen.get(..len).is_some_and(|seen| PREFACE.starts_with(seen));
-        if read == 0 || !alike || len == PREFACE.len() {
-            let version = if alike && len == PREFACE.len() { Version::Two } else { Version::One };
+        let so_far = seen.get(..len).unwrap_or_default();
+        if so_far.starts_with(link::PREFACE) {
+            return Ok(Some((Version::Link, Opened { seen, left: link::PREFACE.len()..len, stream })));
+        }
+        let alike = PREFACE.starts_with(so_far);
+        let perhaps = alike || link::PREFACE.starts_with(so_far);
+        if read == 0 || !perhaps || len == LONGEST {
+            let version = if alike && len == LONGEST { Version::Two } else { Version::One };
             return Ok(Some((version, Opened { seen, left: 0..len, stream })));
         }
     }
@@ -117,8 +128,12 @@ mod tests {
             (b"PRI * HTTP/2.0\r\n\r\nXM\r\n\r\nframes", Version::One),
             (b"PRI", Version::One),
             (b"P", Version::One),
+            (b"BERTH LINK/2\r\n\r\n", Version::One),
+            (b"BERTH", Version::One),
         ] {
             assert_eq!(opened(&[bytes]).await, Some((version, bytes.to_vec())));
         }
+        let link = opened(&[b"BERTH LINK", b"/1\r\n\r\nframes"]).await;
+        assert_eq!(link, Some((Version::Link, b"frames".to_vec())));
     }
 }
