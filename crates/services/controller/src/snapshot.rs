@@ -66,14 +66,20 @@ impl Publisher {
         Ok(())
     }
 
-    /// The gateway serves `generation`. One that serves a later one than was ever published here, because the database was
-    /// put back from a copy, is overtaken.
+    /// The gateway serves `generation` and has it on disk.
+    #[cfg(test)]
     pub(crate) async fn acknowledge(&self, generation: u64) -> Result<(), Error> {
+        self.asked(generation, generation).await
+    }
+
+    /// The gateway serves generation `served` and has `kept` on disk, which is what counts: it may start anew at any time. One that
+    /// serves a later one than was ever published here, because the database was put back from a copy, is overtaken.
+    pub(crate) async fn asked(&self, served: u64, kept: u64) -> Result<(), Error> {
         self.asked_ms.send_replace(daemon::time::now_ms());
         let mut last = self.last.lock().await;
-        if generation > last.generation {
+        if served > last.generation {
             let mut write = self.db.write().await?;
-            let next = GatewaySnapshot { generation: generation.saturating_add(1), ..last.clone() };
+            let next = GatewaySnapshot { generation: served.saturating_add(1), ..last.clone() };
             write.set_meta(GENERATION, &next.generation.to_string()).await?;
             self.keep(write, next, &mut last).await?;
             if self.published.borrow().is_some() {
@@ -82,8 +88,8 @@ impl Publisher {
             return Ok(());
         }
         let newer = self.acknowledged.send_if_modified(|known| {
-            let newer = generation > *known;
-            *known = generation.max(*known);
+            let newer = kept > *known;
+            *known = kept.max(*known);
             newer
         });
         if newer {

@@ -58,6 +58,8 @@ pub(crate) struct Metrics {
     pub in_flight: Gauge,
     /// Generation of the configuration.
     pub generation: Gauge,
+    /// Generation of the configuration on disk.
+    pub kept: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -81,6 +83,7 @@ impl Default for Metrics {
             rejected: Family::default(),
             in_flight: Gauge::default(),
             generation: Gauge::default(),
+            kept: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("requests", "Requests answered, by HTTP or gRPC status", metrics.requests.clone());
@@ -94,6 +97,7 @@ impl Default for Metrics {
         registry.register("rejected", "Requests that the gateway refused", metrics.rejected.clone());
         registry.register("in_flight_requests", "Requests being worked on", metrics.in_flight.clone());
         registry.register("generation", "Generation of the configuration being served", metrics.generation.clone());
+        registry.register("kept_generation", "Generation of the configuration kept on disk", metrics.kept.clone());
         Self { registry, ..metrics }
     }
 }

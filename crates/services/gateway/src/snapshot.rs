@@ -25,6 +25,11 @@ impl Store {
         Ok(Self { dir })
     }
 
+    /// Its directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.join("snapshot.json")
     }

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -13,9 +14,10 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use resources::snapshot::GatewaySnapshot;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
+    keep::{self, Keeper},
     metrics::Metrics,
     snapshot::{SNAPSHOT_BYTES_MAX, Store},
     table::{Applied, Tables},
@@ -34,6 +36,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 enum Heard {
     News(Box<GatewaySnapshot>),
     Nothing,
+    /// What could not be kept on disk before is kept now.
+    Kept,
 }
 
 /// Keeps the table up to date.
@@ -67,27 +71,25 @@ impl Watcher {
     /// Asks until the supervisor stops.
     pub(crate) async fn run(self, supervisor: Supervisor) -> Result<(), BoxError> {
         let stop = supervisor.stopping();
+        let mut keeper = Keeper::new(self.store.clone(), Arc::clone(&self.metrics));
         // The first question is for everything: it acknowledges nothing, and what it brings may be what is served already.
         let mut after = 0;
         let mut pause = PAUSE_MIN;
         loop {
             let heard = tokio::select! {
-                heard = tokio::time::timeout(ANSWER_TIME_MAX, ask(&self.socket, after)) => heard,
+                heard = self.hear(after, &mut keeper) => heard,
                 () = stop.cancelled() => return Ok(()),
             };
             let served = match heard {
-                Ok(Ok(Heard::News(snapshot))) => self.take(*snapshot).await,
-                Ok(Ok(Heard::Nothing)) => {
+                Ok(Heard::News(snapshot)) => self.take(*snapshot, &mut keeper).await,
+                Ok(Heard::Nothing) => {
                     // A controller that is stopping answers at once, again and again.
                     pause = PAUSE_MIN;
                     false
                 }
-                Ok(Err(error)) => {
+                Ok(Heard::Kept) => true,
+                Err(error) => {
                     tracing::debug!(error = %daemon::supervisor::chain(error.as_ref()), "the controller is away");
-                    false
-                }
-                Err(_) => {
-                    tracing::debug!("the controller does not answer");
                     false
                 }
             };
@@ -103,13 +105,28 @@ impl Watcher {
         }
     }
 
+    /// Asks once. While something has yet to be kept on disk it is tried meanwhile; that it worked ends the question, for the
+    /// next one acknowledges it.
+    async fn hear(&self, after: u64, keeper: &mut Keeper) -> Result<Heard, BoxError> {
+        let mut asking = pin!(timeout(ANSWER_TIME_MAX, ask(&self.socket, after, keeper.kept())));
+        while keeper.is_behind() {
+            if let Ok(heard) = timeout(keep::AGAIN_AFTER, asking.as_mut()).await {
+                return heard?;
+            }
+            if keeper.again().await {
+                return Ok(Heard::Kept);
+            }
+        }
+        asking.await?
+    }
+
     /// Serves a snapshot, then keeps it. Whether it, or a newer one, is being served.
     ///
     /// It is served even where it cannot be kept: a full disk must not keep a revoked key alive.
-    async fn take(&self, snapshot: GatewaySnapshot) -> bool {
+    async fn take(&self, snapshot: GatewaySnapshot, keeper: &mut Keeper) -> bool {
         match self.tables.apply(&snapshot, &self.metrics) {
             Ok(Applied::Yes) => tracing::info!(generation = snapshot.generation, "serving a new configuration"),
-            Ok(Applied::Same) => return true,
+            Ok(Applied::Same) => {}
             Ok(Applied::Older) => {
                 let (offered, served) = (snapshot.generation, self.tables.load().generation);
                 tracing::warn!(offered, served, "refused a configuration older than the one being served");
@@ -120,21 +137,19 @@ impl Watcher {
                 return false;
             }
         }
-        let store = self.store.clone();
-        match tokio::task::spawn_blocking(move || store.save(&snapshot)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "cannot keep the configuration on disk"),
-            Err(error) => tracing::error!(%error, "cannot keep the configuration on disk"),
-        }
+        keeper.keep(snapshot).await;
         true
     }
 }
 
-async fn ask(socket: &Path, after: u64) -> Result<Heard, BoxError> {
+/// Asks for what follows generation `after`, of which `kept` is on disk.
+async fn ask(socket: &Path, after: u64, kept: u64) -> Result<Heard, BoxError> {
+    let kept = if kept < after { format!("&kept={kept}") } else { String::new() };
     let stream = TokioIo::new(UnixStream::connect(socket).await?);
     let (mut sender, connection) = http1::handshake(stream).await?;
-    let request =
-        Request::get(format!("{PATH}?after={after}")).header(header::HOST, "localhost").body(Empty::<Bytes>::new())?;
+    let request = Request::get(format!("{PATH}?after={after}{kept}"))
+        .header(header::HOST, "localhost")
+        .body(Empty::<Bytes>::new())?;
     let exchange = async {
         let answer = sender.send_request(request).await?;
         match answer.status() {
@@ -147,7 +162,7 @@ async fn ask(socket: &Path, after: u64) -> Result<Heard, BoxError> {
         Ok::<_, BoxError>(Heard::News(Box::new(serde_json::from_slice(&body)?)))
     };
     // The connection is driven beside the exchange; when it ends first, the exchange says how.
-    let mut exchange = std::pin::pin!(exchange);
+    let mut exchange = pin!(exchange);
     tokio::select! {
         heard = exchange.as_mut() => return heard,
         ended = connection => ended?,

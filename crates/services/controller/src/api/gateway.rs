@@ -21,15 +21,17 @@ const POLL_TIME: Duration = Duration::from_secs(25);
 pub(super) struct PollQuery {
     #[serde(default)]
     after: u64,
+    /// What the gateway has on disk, where that is not what it serves.
+    kept: Option<u64>,
 }
 
-/// The snapshot after the given generation, which is acknowledged by asking.
+/// The snapshot after the given generation, which is acknowledged by asking, unless the gateway could not keep it.
 pub(super) async fn next(
     State(app): State<App>,
     query: Result<Query<PollQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let PollQuery { after } = body::query(query)?;
-    app.publisher.acknowledge(after).await?;
+    let PollQuery { after, kept } = body::query(query)?;
+    app.publisher.asked(after, kept.unwrap_or(after).min(after)).await?;
     let stop = app.stopping();
     let snapshot = tokio::select! {
         snapshot = app.publisher.after(after) => snapshot,

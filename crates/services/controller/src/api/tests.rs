@@ -236,6 +236,25 @@ async fn a_revocation_waits_for_the_gateway() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_could_not_keep_is_not_acknowledged() {
+    let mut it = Fixture::new().await;
+    it.settle().await;
+    it.deploy("spam", 3, 1).await;
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    // Each of these polls is behind, and so answered at once.
+    assert!(it.publisher.generation() >= 3);
+    it.publisher.forget_gateway();
+    for (query, acknowledged) in
+        [("after=0", 0), ("after=1&kept=0", 0), ("after=2&kept=1", 1), ("after=2", 2), ("after=1&kept=9", 2)]
+    {
+        let (status, _) = it.call("GET", &format!("/internal/gateway-snapshot?{query}"), None).await;
+        assert_eq!((status, it.publisher.acknowledged()), (StatusCode::OK, acknowledged), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn the_platform_says_how_it_is() {
     let mut it = Fixture::new().await;
     it.deploy("spam", 3, 1).await;

@@ -29,6 +29,36 @@ async fn a_gateway_without_a_controller_serves_its_last_configuration() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_cannot_be_kept_is_served_and_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = named(&dir, "a");
+    let world = World::start(spam(&[&a])).await;
+    // A file in the directory's place: nothing can be written there, not even by root.
+    let (kept, away) = (world.dir.path().join("gateway"), world.dir.path().join("away"));
+    std::fs::rename(&kept, &away).unwrap();
+    std::fs::write(&kept, "").unwrap();
+    let revoked = world.published.borrow().keys.clone();
+    let mut asked = world.asked.subscribe();
+    // One that cannot be kept, and while that is so another: both are served at once, and the one on disk is what is acknowledged.
+    for (keys, status) in [(Vec::new(), 401), (revoked, 200), (Vec::new(), 401)] {
+        let generation = world.announce(|snapshot| snapshot.keys = keys);
+        assert_eq!(asked.wait_for(|(served, _)| *served == generation).await.unwrap().1, 1);
+        assert_eq!(world.send(world.infer("{}")).await.status, status);
+    }
+    assert_eq!(world.metric("berth_gateway_kept_generation", "").await, 1.0);
+    std::fs::remove_file(&kept).unwrap();
+    std::fs::rename(&away, &kept).unwrap();
+    tokio::time::pause();
+    world.wait_for(4).await;
+    tokio::time::resume();
+    // Started anew without a controller, it serves what was acknowledged: the key stays revoked.
+    world.supervisor.stop();
+    let supervisor = Supervisor::new();
+    let address = crate::start(&config(world.dir.path().to_owned()), &supervisor, Tracing::off()).await.unwrap();
+    assert_eq!(Client::h1(address, &supervisor).await.send(world.infer("{}")).await.status, 401);
+}
+
+#[tokio::test]
 async fn an_older_configuration_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (named(&dir, "a"), named(&dir, "b"));

@@ -94,7 +94,8 @@ pub(super) struct World {
     pub(super) supervisor: Supervisor,
     pub(super) key: NewKey,
     pub(super) published: Arc<watch::Sender<GatewaySnapshot>>,
-    acknowledged: Arc<watch::Sender<u64>>,
+    /// What the gateway last said that it serves, and what of that it has on disk.
+    pub(super) asked: Arc<watch::Sender<(u64, u64)>>,
     pub(super) address: SocketAddr,
 }
 
@@ -121,30 +122,37 @@ impl World {
         snapshot.keys.push(record(&key, &["infer:*", "metrics"]));
         let wanted = snapshot.generation;
         let published = Arc::new(watch::Sender::new(snapshot));
-        let acknowledged = Arc::new(watch::Sender::new(0));
+        let asked = Arc::new(watch::Sender::new((0, 0)));
         let supervisor = Supervisor::new();
         let socket = dir.path().join("run/control.sock");
-        controller(&supervisor, socket, Arc::clone(&published), Arc::clone(&acknowledged));
+        controller(&supervisor, socket, Arc::clone(&published), Arc::clone(&asked));
         let mut config = config(dir.path().to_owned());
         change(&mut config);
         let address = crate::start(&config, &supervisor, tracing).await.unwrap();
-        let world = Self { dir, supervisor, key, published, acknowledged, address };
+        let world = Self { dir, supervisor, key, published, asked, address };
         world.wait_for(wanted).await;
         world
     }
 
-    async fn wait_for(&self, generation: u64) {
-        self.acknowledged.subscribe().wait_for(|seen| *seen >= generation).await.unwrap();
+    /// Waits until the gateway acknowledges a generation.
+    pub(super) async fn wait_for(&self, generation: u64) {
+        self.asked.subscribe().wait_for(|(_, kept)| *kept >= generation).await.unwrap();
     }
 
-    /// Publishes a new generation and waits until the gateway serves it.
+    /// Publishes a new generation and waits until the gateway acknowledges it.
     pub(super) async fn publish(&self, change: impl FnOnce(&mut GatewaySnapshot)) {
+        let generation = self.announce(change);
+        self.wait_for(generation).await;
+    }
+
+    /// Publishes a new generation, which is given.
+    pub(super) fn announce(&self, change: impl FnOnce(&mut GatewaySnapshot)) -> u64 {
         let mut snapshot = self.published.borrow().clone();
         snapshot.generation += 1;
         change(&mut snapshot);
         let generation = snapshot.generation;
         self.published.send_replace(snapshot);
-        self.wait_for(generation).await;
+        generation
     }
 
     pub(super) fn bearer(&self) -> String {
@@ -293,15 +301,17 @@ fn controller(
     supervisor: &Supervisor,
     socket: PathBuf,
     published: Arc<watch::Sender<GatewaySnapshot>>,
-    acknowledged: Arc<watch::Sender<u64>>,
+    asked: Arc<watch::Sender<(u64, u64)>>,
 ) {
     let listener = daemon::http::bind_unix(&socket).unwrap();
     let answer = move |request: Request<Incoming>| {
-        let (mut snapshots, acknowledged) = (published.subscribe(), Arc::clone(&acknowledged));
+        let (mut snapshots, asked) = (published.subscribe(), Arc::clone(&asked));
         async move {
             assert_eq!(request.uri().path(), "/apis/berth.dev/v1alpha1/internal/gateway-snapshot");
-            let after: u64 = request.uri().query().unwrap().strip_prefix("after=").unwrap().parse().unwrap();
-            acknowledged.send_if_modified(|seen| std::mem::replace(seen, after) != after);
+            let query = request.uri().query().unwrap().strip_prefix("after=").unwrap();
+            let (after, kept) = query.split_once("&kept=").unwrap_or((query, query));
+            let (after, kept) = (after.parse().unwrap(), kept.parse().unwrap());
+            asked.send_if_modified(|seen| std::mem::replace(seen, (after, kept)) != (after, kept));
             let snapshot = snapshots.wait_for(|snapshot| snapshot.generation != after).await.unwrap().clone();
             Ok(Response::new(full(serde_json::to_vec(&snapshot).unwrap())))
         }
