@@ -18,6 +18,9 @@ pub enum InferError {
     /// The model is not ready, or the queue is full; asking again later may help. HTTP 503, gRPC `UNAVAILABLE`.
     #[error("{0}")]
     Unavailable(String),
+    /// The client sent nothing of the request's body for too long. HTTP 408, gRPC `DEADLINE_EXCEEDED`.
+    #[error("{0}")]
+    Stalled(String),
     /// The deadline passed. HTTP 504, gRPC `DEADLINE_EXCEEDED`.
     #[error("{0}")]
     DeadlineExceeded(String),

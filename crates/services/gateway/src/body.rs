@@ -3,16 +3,17 @@
 use std::{
     borrow::Cow,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     vec,
 };
 
 use bytes::Bytes;
-use daemon::{BoxError, link};
+use daemon::{
+    BoxError,
+    http::{Pause, Stalled},
+    link,
+};
 use futures_util::future::poll_fn;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
@@ -42,6 +43,9 @@ pub(crate) enum BodyError {
     /// The request is over the limit.
     #[error("the request's body is over the limit")]
     TooLarge,
+    /// The client sent nothing for too long.
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
     /// The replica broke off its answer.
     #[error("the answer ended early")]
     Upstream,
@@ -128,8 +132,8 @@ impl Payload {
         }
     }
 
-    /// The body to send, and a flag that is raised when it turns out to be over the limit.
-    pub(crate) fn take_send(&mut self) -> (UpBody, Option<Arc<AtomicBool>>) {
+    /// The body to send, and where it is noted when the gateway itself breaks it off.
+    pub(crate) fn take_send(&mut self) -> (UpBody, Option<Fault>) {
         match self {
             Self::Whole(held) => {
                 let pieces = Pieces::of(held.first.clone(), held.more.clone(), held.len);
@@ -137,10 +141,11 @@ impl Payload {
             }
             Self::Passing(passing) => {
                 let Some(Passing { held, rest, bytes_max }) = passing.take() else { return (UpBody::default(), None) };
-                let over = Arc::new(AtomicBool::new(false));
+                let fault = Fault::default();
                 let pieces = Pieces::of(held.first, held.more, held.len);
-                let rest = Rest { incoming: rest, left: bytes_max.saturating_sub(held.len), over: Arc::clone(&over) };
-                (UpBody { pieces, rest: Some(rest) }, Some(over))
+                let left = bytes_max.saturating_sub(held.len);
+                let rest = Rest { incoming: rest, left, pause: Pause::default(), fault: Arc::clone(&fault) };
+                (UpBody { pieces, rest: Some(rest) }, Some(fault))
             }
         }
     }
@@ -162,6 +167,11 @@ pub(crate) fn too_large(bytes_max: usize) -> Refusal {
     Refusal::new(Kind::TooLarge, format!("the body is over the limit of {bytes_max} bytes: send fewer rows at a time"))
 }
 
+/// What a client is told that sent nothing for too long.
+pub(crate) fn stalled(stalled: Stalled) -> Refusal {
+    Refusal::new(Kind::Stalled, stalled.to_string())
+}
+
 fn broken_off() -> Refusal {
     Refusal::new(Kind::ClientGone, "the request's body ended early")
 }
@@ -174,6 +184,7 @@ pub(crate) async fn read(body: &mut Option<Incoming>, reading: Reading<'_>) -> R
     let Some(incoming) = body.as_mut() else { return Ok(Payload::Whole(held)) };
     let mut expected = incoming.size_hint().exact().and_then(|len| usize::try_from(len).ok());
     let mut decided = false;
+    let mut pause = Pause::default();
     let replay_max = if reading.grpc { REPLAY_BYTES_MAX + PREFIX_LEN } else { REPLAY_BYTES_MAX };
     loop {
         if incoming.is_end_stream() {
@@ -200,7 +211,11 @@ pub(crate) async fn read(body: &mut Option<Incoming>, reading: Reading<'_>) -> R
             let rest = body.take();
             return Ok(Payload::Passing(rest.map(|rest| Passing { held, rest, bytes_max: reading.bytes_max })));
         }
-        match poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await {
+        let piece = poll_fn(|cx| {
+            let polled = Pin::new(&mut *incoming).poll_frame(cx);
+            pause.watch(polled, cx)
+        });
+        match piece.await.map_err(stalled)? {
             // Trailers of a request mean nothing to a runtime (RFC 9110, 6.5.1: they may be dropped).
             Some(Ok(frame)) => drop(frame.into_data().map(|data| held.push(data))),
             Some(Err(_)) => return Err(broken_off()),
@@ -232,11 +247,23 @@ impl Pieces {
     }
 }
 
+/// Why the gateway broke off a body that passes, once it did.
+pub(crate) type Fault = Arc<OnceLock<BodyError>>;
+
 #[derive(Debug)]
 struct Rest {
     incoming: Incoming,
     left: usize,
-    over: Arc<AtomicBool>,
+    pause: Pause,
+    fault: Fault,
+}
+
+impl Rest {
+    fn break_off(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // The first reason stays.
+        let _ = self.fault.set(error);
+        Poll::Ready(Some(Err(error)))
+    }
 }
 
 /// A body on its way to a replica.
@@ -256,19 +283,18 @@ impl Body for UpBody {
         }
         let Some(rest) = self.rest.as_mut() else { return Poll::Ready(None) };
         loop {
-            let frame = match Pin::new(&mut rest.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyError::Client))),
-                Poll::Ready(None) => return Poll::Ready(None),
+            let polled = Pin::new(&mut rest.incoming).poll_frame(cx);
+            let frame = match rest.pause.watch(polled, cx) {
+                Poll::Ready(Ok(Some(Ok(frame)))) => frame,
+                Poll::Ready(Ok(Some(Err(_)))) => return Poll::Ready(Some(Err(BodyError::Client))),
+                Poll::Ready(Ok(None)) => return Poll::Ready(None),
+                Poll::Ready(Err(stalled)) => return rest.break_off(stalled.into()),
                 Poll::Pending => return Poll::Pending,
             };
             let Ok(data) = frame.into_data() else { continue };
             match rest.left.checked_sub(data.len()) {
                 Some(left) => rest.left = left,
-                None => {
-                    rest.over.store(true, Ordering::Relaxed);
-                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
-                }
+                None => return rest.break_off(BodyError::TooLarge),
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }

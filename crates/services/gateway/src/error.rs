@@ -99,6 +99,8 @@ pub(crate) enum Kind {
     Deadline,
     /// The replica broke off, and trying again was not possible or did not help.
     Broken,
+    /// The client sent nothing of its body for too long.
+    Stalled,
     /// The client went away or broke off its body.
     ClientGone,
 }
@@ -131,6 +133,7 @@ impl Kind {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ServiceBusy => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded | Self::NoReplica | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
             Self::Broken => StatusCode::BAD_GATEWAY,
         }
@@ -141,7 +144,7 @@ impl Kind {
         match self {
             Self::ClientGone => 1,
             Self::Malformed | Self::NotGrpc => 3,
-            Self::Deadline => 4,
+            Self::Deadline | Self::Stalled => 4,
             Self::NotFound => 5,
             Self::Forbidden => 7,
             Self::TooLarge | Self::ServiceBusy => 8,
@@ -168,6 +171,7 @@ impl Kind {
             Self::Draining => "draining",
             Self::Deadline => "deadline",
             Self::Broken => "broken",
+            Self::Stalled => "stalled",
             Self::ClientGone => "client_gone",
         }
     }

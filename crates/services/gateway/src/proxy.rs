@@ -1,7 +1,7 @@
 //! The way of one request to a replica and back. It only carries out what the pure modules decide.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -16,7 +16,7 @@ use resources::id::Revision;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    body::{DownBody, Payload, too_large},
+    body::{BodyError, DownBody, Fault, Payload, UpBody, stalled, too_large},
     deadline,
     error::{Kind, Protocol, Refusal},
     exchange::{Begun, Exchange, Shares},
@@ -151,9 +151,9 @@ impl Gateway {
         let busy = upstream.occupy();
         let leased = upstream.lease(call.payload.whole(), &self.supervisor).await;
         let lease = leased.map_err(|error| failed(error, call))?;
-        let (request, over) = call.request(span);
+        let (request, fault) = call.request(span);
         let answered = lease.send(request).await;
-        let answer = self.head(call, answered, over.as_deref())?;
+        let answer = self.head(call, answered, fault)?;
         let exchange = self.exchange(call, found, (busy, span), &answer);
         Ok(answer.map(|body| DownBody::of_replica(body, exchange)))
     }
@@ -163,10 +163,13 @@ impl Gateway {
         &self,
         call: &Call,
         answered: Result<Response<link::Body>, SendError>,
-        over: Option<&std::sync::atomic::AtomicBool>,
+        fault: Option<Fault>,
     ) -> Result<Response<link::Body>, Failed> {
-        if over.is_some_and(|over| over.load(Ordering::Relaxed)) {
-            let refusal = too_large(self.limits.body_bytes_max);
+        if let Some(error) = fault.as_ref().and_then(|fault| fault.get()) {
+            let refusal = match error {
+                BodyError::Stalled(pause) => stalled(*pause),
+                _ => too_large(self.limits.body_bytes_max),
+            };
             return Err(Failed { failure: Failure::Closed, refusal });
         }
         let mut answer = answered.map_err(|error| failed(error, call))?;
@@ -251,9 +254,9 @@ fn declined(call: &Call) -> Failed {
 
 impl Call {
     /// The request for a replica, with the time that is left, below `span`.
-    fn request(&mut self, span: &Span) -> (Request<crate::body::UpBody>, Option<Arc<std::sync::atomic::AtomicBool>>) {
+    fn request(&mut self, span: &Span) -> (Request<UpBody>, Option<Fault>) {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let (body, over) = self.payload.take_send();
+        let (body, fault) = self.payload.take_send();
         let mut request = Request::new(body);
         *request.method_mut() = self.head.method.clone();
         *request.uri_mut() = self.head.uri.clone();
@@ -272,7 +275,7 @@ impl Call {
             }
         };
         request.headers_mut().insert(name, value);
-        (request, over)
+        (request, fault)
     }
 }
 

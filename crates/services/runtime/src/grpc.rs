@@ -12,6 +12,7 @@ use service::Service;
 pub(crate) mod codec;
 mod convert;
 mod health;
+mod paced;
 pub(crate) mod scan;
 mod service;
 mod status;
@@ -49,7 +50,8 @@ pub fn routes(registry: Registry, limits: Limits) -> Result<Router, tonic_reflec
     };
     let router = Router::new()
         .route_service(&path_of(&inference), inference)
-        .layer(axum::middleware::map_response(too_large_is_exhausted));
+        .layer(axum::middleware::map_response(too_large_is_exhausted))
+        .layer(axum::middleware::map_request(paced::paced));
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let health = HealthServer::new(Health::new(registry));
     Ok(router

@@ -149,6 +149,7 @@ impl Counting<'_> {
             InferError::InvalidInput(_)
             | InferError::NotFound(_)
             | InferError::TooLarge(_)
+            | InferError::Stalled(_)
             | InferError::Unsupported(_) => &self.counters.other,
         };
         counter.fetch_add(1, Ordering::Relaxed);

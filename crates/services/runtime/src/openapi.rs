@@ -16,11 +16,12 @@ pub struct Example {
 }
 
 /// The errors that every operation may give: status, name, what it means.
-const ERRORS: [(&str, &str, &str); 8] = [
+const ERRORS: [(&str, &str, &str); 9] = [
     ("400", "BadRequest", "The request breaks this contract; the error names the place and what was expected there."),
     ("401", "Unauthorized", "There is no key, or it is not valid."),
     ("403", "Forbidden", "The key does not permit this."),
     ("404", "NotFound", "There is no such model or version."),
+    ("408", "Stalled", "Nothing of the body came for 30 s."),
     ("413", "TooLarge", "The body is over the limit."),
     ("429", "TooMany", "The service has as many requests as it works on: ask again later."),
     ("503", "Unavailable", "No replica is ready; nothing was run: ask again later."),

@@ -31,6 +31,9 @@ use crate::{BoxError, Supervisor, link};
 use self::opening::Version;
 
 mod opening;
+mod pause;
+
+pub use pause::{PAUSE_MAX, Pause, Stalled};
 
 /// A silent HTTP/2 connection is pinged this often, and closed when no answer comes in the time after it.
 const PING_EVERY: Duration = Duration::from_secs(20);

@@ -143,6 +143,97 @@ async fn a_message_that_says_it_is_too_large_is_refused_by_its_prefix() {
     assert_eq!(a.count(), 0);
 }
 
+const STALLED: &str = "no piece of the request's body came for 30 s: send it without such pauses";
+
+/// A replica that says when a request has come, and reads it to its end.
+fn reading(dir: &tempfile::TempDir) -> (Replica, mpsc::Receiver<()>) {
+    let (came, comes) = mpsc::channel(1);
+    let replica = replica(dir, "reading", move |seen| {
+        let came = came.clone();
+        async move {
+            came.send(()).await.unwrap();
+            seen.read().await;
+            ok("read")
+        }
+    });
+    (replica, comes)
+}
+
+/// Lets the longest pause pass, once what has been sent has arrived.
+async fn pause(world: &World) -> std::convert::Infallible {
+    for _ in 0..10 {
+        world.metric("berth_gateway_generation", "").await;
+    }
+    tokio::time::pause();
+    tokio::time::advance(daemon::http::PAUSE_MAX).await;
+    tokio::time::resume();
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, mut comes) = reading(&dir);
+    let mut snapshot = spam(&[&a]);
+    snapshot.services[0].timeout_ms = 3_600_000;
+    let world = World::start(snapshot).await;
+    // One that the gateway holds, and one that passes: its replica has begun to read it.
+    for (bytes, passes) in [(1, false), (2 * 1024 * 1024, true)] {
+        let (sender, body) = fed();
+        let request = world.request(Method::POST, "/v2/models/spam/infer").body(body).unwrap();
+        let stall = async {
+            sender.send(vec![b' '; bytes].into()).await.unwrap();
+            world.until_counted("berth_gateway_in_flight_requests", "").await;
+            if passes {
+                comes.recv().await.unwrap();
+            }
+            pause(&world).await
+        };
+        let mut client = world.client().await;
+        let answer = tokio::select! {
+            answer = client.send(request) => answer,
+            never = stall => match never {},
+        };
+        assert_eq!((answer.status.as_u16(), answer.text()), (408, format!("{{\"error\":\"{STALLED}\"}}")), "{bytes}");
+    }
+    assert_eq!(world.metric("berth_gateway_rejected_total", "reason=\"stalled\"").await, 2.0);
+}
+
+#[tokio::test]
+async fn a_call_that_stalls_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, mut comes) = reading(&dir);
+    let mut snapshot = spam(&[&a]);
+    snapshot.services[0].timeout_ms = 3_600_000;
+    let world = World::start(snapshot).await;
+    for (bytes, passes) in [(100, false), (3 * 1024 * 1024 / 2, true)] {
+        let (sender, body) = fed();
+        let mut request = grpc_request("/inference.GRPCInferenceService/ModelInfer", Some(&world.bearer()), &[]);
+        *request.body_mut() = body;
+        // Half of a message whose last field is long.
+        let mut start = vec![0];
+        start.extend(u32::try_from(2 * bytes).unwrap().to_be_bytes());
+        start.extend(message("spam", ""));
+        start.push(0x3a);
+        prost::encoding::encode_varint(u64::try_from(2 * bytes).unwrap(), &mut start);
+        start.resize(bytes, 0);
+        let stall = async {
+            sender.send(start.into()).await.unwrap();
+            world.until_counted("berth_gateway_in_flight_requests", "").await;
+            if passes {
+                comes.recv().await.unwrap();
+            }
+            pause(&world).await
+        };
+        let mut client = world.grpc().await;
+        let answer = tokio::select! {
+            answer = client.send(request) => answer,
+            never = stall => match never {},
+        };
+        assert_eq!((answer.grpc_status(), answer.header("grpc-message")), (Some(4), Some(STALLED)), "{bytes}");
+    }
+}
+
 #[tokio::test]
 async fn headers_over_the_limit_are_431() {
     let dir = tempfile::tempdir().unwrap();

@@ -19,7 +19,7 @@ pub(super) fn of(error: InferError) -> Status {
         InferError::TooLarge(message) => (Code::ResourceExhausted, message),
         InferError::Unsupported(message) => (Code::Unimplemented, message),
         InferError::Unavailable(message) => (Code::Unavailable, message),
-        InferError::DeadlineExceeded(message) => (Code::DeadlineExceeded, message),
+        InferError::Stalled(message) | InferError::DeadlineExceeded(message) => (Code::DeadlineExceeded, message),
         InferError::Internal(message) => (Code::Internal, message),
     };
     let mut status = Status::new(code, message);

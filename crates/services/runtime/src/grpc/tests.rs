@@ -316,6 +316,16 @@ async fn a_call_past_its_deadline_is_not_run() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_message_does_not_arrive_is_given_up() {
+    // The prefix of a message, and no more.
+    let begun = tokio_stream::once(Ok::<_, std::convert::Infallible>(Bytes::from_static(&[0, 0, 0, 0, 9])));
+    let stalled = axum::body::Body::from_stream(begun.chain(tokio_stream::pending()));
+    let call = Request::post("/inference.GRPCInferenceService/ModelInfer").header("content-type", "application/grpc");
+    let answer = routes(echo::echo(X), Limits::default()).unwrap().oneshot(call.body(stalled).unwrap()).await.unwrap();
+    assert_eq!(answer.headers().get("grpc-status").unwrap(), "4");
+}
+
 #[tokio::test]
 async fn health_and_metadata_of_server_and_model() {
     for (registry, name, ready) in [(echo::echo(X), "echo", true), (echo::loading(), "slow", false)] {

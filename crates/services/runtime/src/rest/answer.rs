@@ -60,6 +60,7 @@ pub(super) fn error(error: &InferError) -> Response {
         InferError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         InferError::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
         InferError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        InferError::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
         InferError::DeadlineExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
         InferError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };

@@ -1,16 +1,12 @@
 //! Reads the body of a request into one buffer, within a limit and a deadline.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use daemon::http::{PAUSE_MAX, Stalled};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use inference::InferError;
 use tokio::time::{Instant, timeout_at};
-
-/// Longest pause between two pieces of a body: a client that sends nothing for so long has gone.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Reserved at once for a declared length; more is reserved as it arrives, so that a mere promise takes no memory.
 const RESERVED_BYTES_MAX: usize = 1024 * 1024;
@@ -51,7 +47,10 @@ async fn piece(body: &mut Body, deadline: Option<Instant>) -> Result<Option<Byte
     loop {
         let pause_ends = Instant::now() + PAUSE_MAX;
         let until = deadline.map_or(pause_ends, |deadline| deadline.min(pause_ends));
-        let late = |_| InferError::DeadlineExceeded("the body of the request did not arrive in time".to_owned());
+        let late = |_| match deadline.filter(|deadline| *deadline <= pause_ends) {
+            Some(_) => InferError::DeadlineExceeded("the body of the request did not arrive in time".to_owned()),
+            None => InferError::Stalled(Stalled.to_string()),
+        };
         match timeout_at(until, body.frame()).await.map_err(late)? {
             None => return Ok(None),
             Some(Err(error)) => {

@@ -89,7 +89,7 @@ pub(crate) fn draining() -> (Registry, CancellationToken) {
 }
 
 /// Every kind of error, with its HTTP status and its gRPC code.
-pub(crate) fn errors() -> [(InferError, u16, i32); 7] {
+pub(crate) fn errors() -> [(InferError, u16, i32); 8] {
     let text = || "why".to_owned();
     [
         (InferError::InvalidInput(text()), 400, 3),
@@ -97,6 +97,7 @@ pub(crate) fn errors() -> [(InferError, u16, i32); 7] {
         (InferError::TooLarge(text()), 413, 8),
         (InferError::Unsupported(text()), 501, 12),
         (InferError::Unavailable(text()), 503, 14),
+        (InferError::Stalled(text()), 408, 4),
         (InferError::DeadlineExceeded(text()), 504, 4),
         (InferError::Internal(text()), 500, 13),
     ]

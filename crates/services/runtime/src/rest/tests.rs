@@ -418,6 +418,9 @@ async fn a_body_that_breaks_off_is_refused() {
 async fn a_body_that_does_not_arrive_is_given_up() {
     let stalled = Body::from_stream(tokio_stream::pending::<Result<Bytes, std::convert::Infallible>>());
     let answer = post(echo::echo(X), INFER, &[], stalled).await;
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
+    let stalled = Body::from_stream(tokio_stream::pending::<Result<Bytes, std::convert::Infallible>>());
+    let answer = post(echo::echo(X), INFER, &[("x-berth-timeout-ms", "20000")], stalled).await;
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
 }
 
