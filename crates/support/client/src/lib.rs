@@ -5,12 +5,11 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, StatusCode};
+use http::Method;
 use resources::{
     access::{KeyCreate, KeyCreated},
     event::Event,
     inference_service::InferenceService,
-    snapshot::GatewaySnapshot,
 };
 
 mod answer;
@@ -31,8 +30,6 @@ pub const SOCKET: &str = "run/control.sock";
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// A create or an update copies and hashes a model of up to some gigabytes first.
 const IMPORT_TIME_MAX: Duration = Duration::from_secs(15 * 60);
-/// The snapshot's long poll is answered within 25 s.
-const POLL_TIME_MAX: Duration = Duration::from_secs(40);
 
 /// A client of the controller of one data directory. Cheap to make; it holds no connection.
 #[derive(Clone, Debug)]
@@ -136,15 +133,6 @@ impl Client {
     pub async fn revoke_key(&self, name_or_id: &str) -> Result<Revoked, Error> {
         let path = format!("/keys/{}", encoded(name_or_id));
         exchange::json(self, Method::DELETE, &path, None::<&()>, ANSWER_TIME_MAX).await
-    }
-
-    /// The gateway's configuration after generation `after`, which this acknowledges. Nothing when none came in time.
-    pub async fn gateway_snapshot(&self, after: u64) -> Result<Option<GatewaySnapshot>, Error> {
-        let path = format!("/internal/gateway-snapshot?after={after}");
-        match exchange::call(self, Method::GET, &path, None::<&()>, POLL_TIME_MAX).await? {
-            (StatusCode::NO_CONTENT, _) => Ok(None),
-            (_, body) => exchange::parsed(&body).map(Some),
-        }
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {

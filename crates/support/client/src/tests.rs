@@ -75,17 +75,6 @@ async fn answers_that_break_or_make_no_sense() {
     assert!(matches!(error.unwrap_err(), Error::Unreadable(_)));
 }
 
-#[tokio::test]
-async fn the_long_poll() {
-    let ask = |client: Client| async move { client.gateway_snapshot(4).await };
-    let (request, none) = against("HTTP/1.1 204 No Content\r\n\r\n", ask).await;
-    assert!(request.contains("/internal/gateway-snapshot?after=4 "), "{request}");
-    assert!(none.unwrap().is_none());
-    let body = r#"{"generation":5,"services":[],"keys":[]}"#;
-    let (_, some) = against(&answer("200 OK", body), ask).await;
-    assert_eq!(some.unwrap().unwrap().generation, 5);
-}
-
 const SERVICE: &str = r#"{"apiVersion":"berth.dev/v1alpha1","kind":"InferenceService","metadata":{"name":"spam"},"spec":{"predictor":{"model":{"modelFormat":{"name":"onnx"},"storageUri":"file:///m"}}}}"#;
 
 #[tokio::test]
