@@ -2,10 +2,12 @@
 
 use std::{
     fs,
-    net::{SocketAddr, ToSocketAddrs as _},
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
+
+use daemon::listen;
 
 use crate::error::Error;
 
@@ -48,7 +50,7 @@ impl TryFrom<Args> for Config {
     type Error = Error;
 
     fn try_from(args: Args) -> Result<Self, Error> {
-        let listen = address(&args.listen)?;
+        let listen = listen::address(&args.listen)?;
         let absolute =
             |path: PathBuf| std::path::absolute(&path).map_err(|source| Error::Io { action: "find", path, source });
         let tls = match (args.tls_cert, args.tls_key) {
@@ -56,9 +58,7 @@ impl TryFrom<Args> for Config {
             _ => None,
         };
         let in_the_clear = args.insecure_listen_in_the_clear;
-        if tls.is_none() && !listen.ip().to_canonical().is_loopback() && !in_the_clear {
-            return Err(Error::InTheClear(listen));
-        }
+        listen::check(listen, tls.is_some(), in_the_clear)?;
         let executable = std::env::current_exe().map_err(|source| Error::Io {
             action: "find the executable",
             path: PathBuf::from("/proc/self/exe"),
@@ -75,12 +75,6 @@ impl Config {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{listen}")
     }
-}
-
-/// Reads `host:port`, where the host may be a name. A name with several addresses stands for its first.
-fn address(text: &str) -> Result<SocketAddr, Error> {
-    let mut addresses = text.to_socket_addrs().map_err(|_| Error::Listen(text.to_owned()))?;
-    addresses.next().ok_or_else(|| Error::Listen(text.to_owned()))
 }
 
 /// Makes what is missing of the data directory, and refuses one that somebody else could change.
@@ -148,6 +142,9 @@ mod tests {
         assert!(error.contains("--tls-cert"), "{error}");
         let plain = Args { insecure_listen_in_the_clear: true, ..args(&data, "0.0.0.0:80") };
         assert!(Config::try_from(plain).is_ok());
-        assert!(matches!(Config::try_from(args(&data, "nonsense")), Err(Error::Listen(_))));
+        assert!(matches!(
+            Config::try_from(args(&data, "nonsense")),
+            Err(Error::Listen(listen::ListenError::NoAddress(_)))
+        ));
     }
 }

@@ -12,15 +12,9 @@ use serde::{Deserialize, Serialize};
 /// What ends the process, or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The text is no address.
-    #[error("`{0}` is not an address: write `--listen 127.0.0.1:8080`")]
-    Listen(String),
-    /// Keys and requests could be read on the way.
-    #[error(
-        "`{0}` can be reached from other machines: give `--tls-cert` and `--tls-key`, or say \
-         `--insecure-listen-in-the-clear` if something else encrypts"
-    )]
-    InTheClear(SocketAddr),
+    /// The address is none, or one that must not be listened on.
+    #[error(transparent)]
+    Listen(#[from] daemon::listen::ListenError),
     /// The address is taken.
     #[error("cannot listen on `{address}`: stop what uses it, or choose another address with `--listen`")]
     Address {

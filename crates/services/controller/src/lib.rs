@@ -1,20 +1,13 @@
 //! The control plane of one machine: the resource API, the reconcile loop, and the processes of the platform.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use daemon::{
     OnExit, Supervisor,
     http::{ServerLimits, bind_unix},
+    lock::{Lock, LockError},
     supervisor::Ended,
 };
-use rustix::fs::{FlockOperation, flock};
 use store::Store;
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
@@ -126,31 +119,16 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes sure that this is the one controller of the data directory, for as long as the file is held.
-fn lock(data_dir: &Path) -> Result<File, Error> {
+/// Makes sure that this is the one controller of the data directory, for as long as the lock is held.
+fn lock(data_dir: &Path) -> Result<Lock, Error> {
     let path = data_dir.join("run/controller.lock");
-    let failed = |source| Error::Io { action: "lock", path: path.clone(), source };
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut holder = String::new();
-        file.read_to_string(&mut holder).map_err(failed)?;
-        let holder = holder.trim();
-        let holder = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
-        return Err(Error::Locked { path: data_dir.to_owned(), holder });
-    }
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.seek(SeekFrom::Start(0)))
-        .and_then(|_| writeln!(file, "{}", std::process::id()));
-    written.map_err(failed)?;
-    Ok(file)
+    daemon::lock::hold(&path).map_err(|error| match error {
+        LockError::Held(process) => {
+            let holder = process.map(|id| format!(" (process {id})")).unwrap_or_default();
+            Error::Locked { path: data_dir.to_owned(), holder }
+        }
+        LockError::Io(source) => Error::Io { action: "lock", path, source },
+    })
 }
 
 #[cfg(test)]

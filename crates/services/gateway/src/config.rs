@@ -1,9 +1,8 @@
 //! From arguments to a configuration that is known to make sense.
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs as _},
-    path::PathBuf,
-};
+use std::{net::SocketAddr, path::PathBuf};
+
+use daemon::listen;
 
 use crate::{error::Error, tls};
 
@@ -64,15 +63,13 @@ impl TryFrom<Args> for Config {
     type Error = Error;
 
     fn try_from(args: Args) -> Result<Self, Error> {
-        let listen = address(&args.listen)?;
+        let listen = listen::address(&args.listen)?;
         let tls = match (args.tls_cert, args.tls_key) {
             (Some(cert), Some(key)) => Some(tls::Files { cert, key }),
             (None, None) => None,
             _ => return Err(Error::HalfTls),
         };
-        if tls.is_none() && !listen.ip().to_canonical().is_loopback() && !args.insecure_listen_in_the_clear {
-            return Err(Error::InTheClear(listen));
-        }
+        listen::check(listen, tls.is_some(), args.insecure_listen_in_the_clear)?;
         if args.body_bytes_max == 0 {
             return Err(Error::Zero("--body-bytes-max"));
         }
@@ -82,12 +79,6 @@ impl TryFrom<Args> for Config {
         let limits = Limits { body_bytes_max: args.body_bytes_max, in_flight_max: args.in_flight_max };
         Ok(Self { data_dir: args.data_dir, listen, tls, limits })
     }
-}
-
-/// Reads `host:port`, where the host may be a name. A name with several addresses stands for its first.
-fn address(text: &str) -> Result<SocketAddr, Error> {
-    let mut addresses = text.to_socket_addrs().map_err(|_| Error::Listen(text.to_owned()))?;
-    addresses.next().ok_or_else(|| Error::Listen(text.to_owned()))
 }
 
 #[cfg(test)]

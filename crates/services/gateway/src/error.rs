@@ -1,6 +1,6 @@
 //! What can go wrong: at the start of the process, and with one request, with one mapping to HTTP and to gRPC.
 
-use std::{borrow::Cow, fmt::Write as _, io, net::SocketAddr, path::PathBuf};
+use std::{borrow::Cow, fmt::Write as _, io, path::PathBuf};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -10,15 +10,9 @@ use crate::{body::DownBody, headers};
 /// Why the gateway does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be understood.
-    #[error("`{0}` is not an address to listen on: write one like `127.0.0.1:8080`")]
-    Listen(String),
-    /// It would send keys and requests through the network for all to read.
-    #[error(
-        "`{0}` can be reached from other machines, and without TLS everybody on the way reads the keys and the requests: \
-         give `--tls-cert` and `--tls-key`, listen on 127.0.0.1, or say `--insecure-listen-in-the-clear`"
-    )]
-    InTheClear(SocketAddr),
+    /// The address is none, or one that must not be listened on.
+    #[error(transparent)]
+    Listen(#[from] daemon::listen::ListenError),
     /// One of certificate and key is missing.
     #[error("TLS needs both `--tls-cert` and `--tls-key`")]
     HalfTls,

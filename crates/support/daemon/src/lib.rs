@@ -2,6 +2,8 @@
 
 pub mod http;
 pub mod link;
+pub mod listen;
+pub mod lock;
 pub mod supervisor;
 pub mod telemetry;
 pub mod time;
