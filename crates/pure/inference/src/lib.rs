@@ -5,6 +5,7 @@ pub mod binary;
 pub mod classification;
 pub mod contract;
 pub mod datatype;
+pub mod embeddings;
 pub mod error;
 pub mod json;
 pub mod limits;
