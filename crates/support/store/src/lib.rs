@@ -4,6 +4,7 @@
 //! `bundle.json` is the digest of the bundle. Files are shared between bundles by hard links to `blobs/sha256/<hex>`.
 
 mod collect;
+mod encoder;
 mod error;
 mod files;
 #[cfg(test)]

@@ -13,11 +13,11 @@ use std::{
     path::Path,
 };
 
-use inference::trees;
+use inference::{embeddings::settings, trees};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    FILE_BYTES_MAX, GOLDEN_FILE, MODEL_BYTES_MAX, MODEL_FILE, MODEL_FILES, NOTES_FILE, Store,
+    FILE_BYTES_MAX, GOLDEN_FILE, MODEL_BYTES_MAX, MODEL_FILE, MODEL_FILES, NOTES_FILE, Store, encoder,
     error::{StoreError, io_error, refused},
     files::{self, CHUNK_BYTES, read_part},
     manifest::{BundleFile, BundleManifest, SCHEMA_VERSION},
@@ -78,6 +78,7 @@ impl Store {
         }
         let model = model::read(format, &staging.bundle().join(format.file()), source)?;
         check_members(source, &model, &rest)?;
+        encoder::check(&rest)?;
         for source in rest {
             files.push(copying.copy(source)?);
         }
@@ -185,7 +186,7 @@ fn recognise(source: &SourceFile) -> Result<Format, StoreError> {
     }
 }
 
-fn sample(file: &File, size: u64) -> io::Result<Sample> {
+pub(crate) fn sample(file: &File, size: u64) -> io::Result<Sample> {
     let head = read_part(file, 0, HEAD_BYTES as u64)?;
     let tail_bytes = size.min(TAIL_BYTES as u64);
     let tail = read_part(file, size.saturating_sub(tail_bytes), tail_bytes)?;
@@ -214,15 +215,17 @@ fn check_members(source: &Path, model: &Model, rest: &[SourceFile]) -> Result<()
         }
         external.insert(path);
     }
-    for reserved in [MODEL_FILE, NOTES_FILE, GOLDEN_FILE, crate::MANIFEST_FILE] {
+    for reserved in [MODEL_FILE, NOTES_FILE, GOLDEN_FILE, crate::MANIFEST_FILE].into_iter().chain(settings::FILES) {
         if external.contains(reserved) {
             return Err(refused(format!(
                 "the model keeps weights in `{reserved}`, a name that means something else in a bundle: save them under another"
             )));
         }
     }
-    let belongs =
-        |file: &&SourceFile| external.contains(&file.name) || [NOTES_FILE, GOLDEN_FILE].contains(&file.name.as_str());
+    let belongs = |file: &&SourceFile| {
+        let name = file.name.as_str();
+        external.contains(name) || [NOTES_FILE, GOLDEN_FILE].contains(&name) || encoder::belongs(&model.format, name)
+    };
     match rest.iter().find(|file| !belongs(file)) {
         None => Ok(()),
         Some(stranger) if MODEL_FILES.contains(&stranger.name.as_str()) => Err(refused(format!(
@@ -232,10 +235,11 @@ fn check_members(source: &Path, model: &Model, rest: &[SourceFile]) -> Result<()
         ))),
         Some(stranger) => Err(refused(format!(
             "`{}` in `{}` does not belong in a bundle: keep `{}`, the external data that it refers to, \
-             `{NOTES_FILE}` and `{GOLDEN_FILE}`",
+             `{NOTES_FILE}`, `{GOLDEN_FILE}`, and for embeddings `{}`",
             stranger.name,
             source.display(),
-            model.format.file()
+            model.format.file(),
+            settings::FILES.join("`, `")
         ))),
     }
 }

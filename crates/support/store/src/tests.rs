@@ -12,6 +12,7 @@ use super::*;
 use crate::fixture::{external, identity};
 
 mod crash;
+mod encoder;
 mod refusals;
 mod trees;
 
