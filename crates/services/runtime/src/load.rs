@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,7 @@ use crate::{
         policy::Policy,
         trial::{self, Doubt},
     },
+    embedder::Embedder,
     executor::{Pool, queue::Limits},
     openapi::Example,
     placement::{self, Cost, Plan},
@@ -31,6 +33,7 @@ use engine::Engine;
 use ladder::{Reached, Step};
 use source::Source;
 
+pub mod encoder;
 mod engine;
 pub mod golden;
 mod ladder;
@@ -76,6 +79,9 @@ pub enum LoadError {
     /// The trees cannot be evaluated.
     #[error("the model cannot be evaluated: {0}")]
     Trees(#[from] trees::TreeError),
+    /// The model's tokeniser or settings do not make embeddings of it.
+    #[error("the bundle has a tokeniser, but the model makes no embeddings with it: {0}")]
+    Embeddings(String),
     /// The model has an input or output that cannot be served.
     #[error("{0}")]
     Signature(String),
@@ -145,7 +151,10 @@ impl Loader {
         );
         let mut sessions = self.sessions(&engine, session, plan, &source)?;
         let golden = verify(&mut sessions, &metadata, &source)?;
-        let (batching, batched) = self.batching(sessions.first_mut(), &metadata, &source, works.as_ref());
+        let (embedder, texts) = embedder(sessions.first_mut(), &metadata, &source)?;
+        // Texts first: made-up inputs are all alike and say little of rows that differ.
+        let known = texts.into_iter().chain(works.clone()).collect();
+        let (batching, batched) = self.batching(sessions.first_mut(), &metadata, &source, known);
         let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden, batched];
         let pool = Pool::new(sessions, cost.unproven(), Limits::default(), batching).map_err(LoadError::Thread)?;
         let version = metadata.versions.first().map_or("", String::as_str);
@@ -153,6 +162,7 @@ impl Loader {
         Ok(Loaded {
             metadata,
             classes: source.classes,
+            embedder,
             executor: Box::new(pool),
             report: Report { optimisation, conditions, example },
         })
@@ -190,7 +200,7 @@ impl Loader {
         session: Option<&mut Box<dyn Backend>>,
         metadata: &ModelMetadata,
         source: &Source,
-        works: Option<&InferRequest>,
+        known: Vec<InferRequest>,
     ) -> (Batching, Condition) {
         let batched = |status, reason, message: &str| condition(ConditionKind::Batched, status, reason, message);
         let off = |reason, message: &str| {
@@ -203,8 +213,8 @@ impl Loader {
         let (Some(signature), Some(session)) = (Signature::of(metadata), session) else {
             return off("FixedBatch", "not every input and output of the model has a variable first dimension");
         };
-        let golden = source.golden.iter().map(|case| &case.request);
-        let samples: Vec<InferRequest> = golden.chain(works).take(SAMPLES_MAX).cloned().collect();
+        let golden = source.golden.iter().map(|case| case.request.clone());
+        let samples: Vec<InferRequest> = golden.chain(known).take(SAMPLES_MAX).collect();
         match trial::examine(|request| session.run(request).map(|ran| ran.outputs), &signature, &samples) {
             Ok(()) => {
                 let message = format!("requests that wait run together, up to {} rows", self.batching.rows_max);
@@ -241,6 +251,19 @@ impl Loader {
         }
         Ok(sessions)
     }
+}
+
+/// What makes embeddings of texts, tried on the model, and the requests that it made of them.
+fn embedder(
+    session: Option<&mut Box<dyn Backend>>,
+    metadata: &ModelMetadata,
+    source: &Source,
+) -> Result<(Option<Arc<Embedder>>, Vec<InferRequest>), LoadError> {
+    let (Some(files), Some(session)) = (&source.encoder, session) else { return Ok((None, Vec::new())) };
+    let mut embedder = Embedder::new(files, metadata).map_err(LoadError::Embeddings)?;
+    let run = |request: &InferRequest| session.run(request).map(|ran| ran.outputs);
+    let texts = embedder.try_on(run).map_err(LoadError::Embeddings)?;
+    Ok((Some(Arc::new(embedder)), texts))
 }
 
 /// Reads the trees of `source` and tries them.

@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::load::golden::Case;
 
+pub mod embeddings;
+
 /// Bytes of an example's request or answer; a larger one would hide the contract.
 const EXAMPLE_BYTES_MAX: usize = 64 * 1024;
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::ort::Optimisation,
+    embedder::Embedder,
     metrics::{Counters, Runs},
     openapi::Example,
     size,
@@ -47,6 +48,8 @@ pub struct Loaded {
     pub metadata: ModelMetadata,
     /// Labels of the elements of an output, by the output's name.
     pub classes: BTreeMap<String, Vec<String>>,
+    /// Makes embeddings of texts, when the model came with a tokeniser.
+    pub embedder: Option<Arc<Embedder>>,
     /// Runs requests.
     pub executor: Box<dyn Executor>,
     /// What loading found out.
@@ -203,6 +206,11 @@ impl Model {
     /// Labels of the elements of `output`, for the classification extension.
     pub fn classes(&self, output: &str) -> Option<&[String]> {
         self.loaded.get()?.classes.get(output).map(Vec::as_slice)
+    }
+
+    /// Makes embeddings of texts, when the model came with a tokeniser.
+    pub fn embedder(&self) -> Option<&Arc<Embedder>> {
+        self.loaded.get()?.embedder.as_ref()
     }
 
     /// Whether the model is loaded.

@@ -28,6 +28,7 @@ use route::{Route, Target};
 mod answer;
 mod body;
 mod coding;
+mod embeddings;
 mod route;
 
 /// Extensions of the protocol that `GET /v2` and `ServerMetadata` name.
@@ -134,6 +135,7 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
             let target = target.to_owned();
             infer(&shared, &target, Codec::V1, request).await
         }
+        Route::Embeddings => Box::pin(embeddings::handle(&shared, request)).await,
     }
 }
 
@@ -195,7 +197,10 @@ fn contract(registry: &Registry, target: &Target<'_>, headers: &HeaderMap) -> Re
     match find(registry, &target.name, target.version.as_deref(), service(headers)) {
         Ok(model) if model.ready() => {
             let example = model.report().and_then(|report| report.example.as_ref());
-            let document = openapi::document(model.metadata(), model.version(), example);
+            let mut document = openapi::document(model.metadata(), model.version(), example);
+            if model.embedder().is_some() {
+                openapi::embeddings::add(&mut document, model.name());
+            }
             answer::json(StatusCode::OK, document.to_string().into_bytes())
         }
         Ok(model) => answer::error(&loading(&model)),

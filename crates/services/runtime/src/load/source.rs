@@ -12,6 +12,7 @@ use store::{Format, GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, MODEL_FILES};
 
 use super::{
     LoadError,
+    encoder::{self, EncoderFiles},
     golden::{self, Case},
     read_error,
 };
@@ -32,6 +33,8 @@ pub struct Source {
     pub classes: BTreeMap<String, Vec<String>>,
     /// Requests with known answers.
     pub golden: Vec<Case>,
+    /// The tokeniser of an ONNX encoder, and how its embeddings are made.
+    pub encoder: Option<EncoderFiles>,
 }
 
 impl Source {
@@ -52,7 +55,7 @@ impl Source {
             return Err(LoadError::Source { path: path.to_owned(), reason: reason.to_owned() });
         }
         let (model, bytes) = (path.to_owned(), metadata.len());
-        Ok(Self { model, format, bytes, classes: BTreeMap::new(), golden: Vec::new() })
+        Ok(Self { model, format, bytes, classes: BTreeMap::new(), golden: Vec::new(), encoder: None })
     }
 
     fn open_directory(path: &Path) -> Result<Self, LoadError> {
@@ -69,7 +72,8 @@ impl Source {
         let golden = read_golden(&path.join(GOLDEN_FILE))?;
         // After the files were compared with their digests.
         let format = format_of(&model)?;
-        Ok(Self { model, format, bytes, classes, golden })
+        let encoder = if format == Format::Onnx { encoder::read(path)? } else { None };
+        Ok(Self { model, format, bytes, classes, golden, encoder })
     }
 }
 

@@ -14,7 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use inference::{Encoded, InferError, binary, json};
+use inference::{Encoded, InferError, binary, embeddings, json};
 
 use super::{coding::Coding, json_body};
 use crate::registry::Timings;
@@ -53,8 +53,8 @@ fn error_text(status: StatusCode, message: &str) -> Response {
 }
 
 /// The one mapping from errors to HTTP.
-pub(super) fn error(error: &InferError) -> Response {
-    let status = match error {
+fn status(error: &InferError) -> StatusCode {
+    match error {
         InferError::InvalidInput(_) => StatusCode::BAD_REQUEST,
         InferError::NotFound(_) => StatusCode::NOT_FOUND,
         InferError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -63,9 +63,22 @@ pub(super) fn error(error: &InferError) -> Response {
         InferError::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
         InferError::DeadlineExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
         InferError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    let mut response = error_text(status, &error.to_string());
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    }
+}
+
+pub(super) fn error(error: &InferError) -> Response {
+    with_hints(error_text(status(error), &error.to_string()))
+}
+
+/// An error in OpenAI's form.
+pub(super) fn embeddings_error(error: &InferError, param: Option<&str>) -> Response {
+    let status = status(error);
+    with_hints(json(status, embeddings::answer::write_error(status.as_u16(), &error.to_string(), param)))
+}
+
+/// When to ask again, where that may help.
+fn with_hints(mut response: Response) -> Response {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         retry_safe(&mut response);
     }
     response

@@ -59,7 +59,8 @@ fn registry_of(name: &str, metadata: ModelMetadata, executor: Box<dyn Executor>)
     let model = Model::announced(name.to_owned(), "3".to_owned());
     // Only the first element of `x` has a label.
     let classes = BTreeMap::from([("x".to_owned(), vec!["low".to_owned()])]);
-    model.load(Loaded { metadata, classes, executor, report: crate::registry::Report::default() });
+    let report = crate::registry::Report::default();
+    model.load(Loaded { metadata, classes, embedder: None, executor, report });
     Registry::new(vec![Arc::new(model)], CancellationToken::new())
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn draining() -> (Registry, CancellationToken) {
     let model = Model::announced("echo".to_owned(), "3".to_owned());
     let metadata = metadata("echo", &[("x", Datatype::Fp32, &[-1])]);
     let report = crate::registry::Report::default();
-    model.load(Loaded { metadata, classes: BTreeMap::new(), executor: Box::new(Echo), report });
+    model.load(Loaded { metadata, classes: BTreeMap::new(), embedder: None, executor: Box::new(Echo), report });
     let token = CancellationToken::new();
     (Registry::new(vec![Arc::new(model)], token.clone()), token)
 }

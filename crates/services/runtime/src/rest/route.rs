@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use axum::http::Method;
+use inference::embeddings;
 
 /// An action of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) enum Route<'a> {
     Models,
     /// `/v1/models/{name}[/versions/{version}]:predict`
     Predict(Target<'a>),
+    /// `/v1/embeddings`: the body names the model.
+    Embeddings,
 }
 
 /// The model that a path names.
@@ -46,6 +49,9 @@ impl Target<'_> {
 impl<'a> Route<'a> {
     /// Reads a path. `/v2/` is `/v2`, as the protocol's own OpenAPI file has it; other paths have no final slash.
     pub(super) fn parse(path: &'a str) -> Option<Self> {
+        if path == embeddings::PATH {
+            return Some(Self::Embeddings);
+        }
         if let Some(rest) = path.strip_prefix("/v1/models") {
             return Self::parse_v1(rest);
         }
@@ -118,7 +124,7 @@ impl<'a> Route<'a> {
 
     /// Whether it runs the model.
     fn runs(&self) -> bool {
-        matches!(self, Self::Infer(_) | Self::Predict(_))
+        matches!(self, Self::Infer(_) | Self::Predict(_) | Self::Embeddings)
     }
 }
 
@@ -175,6 +181,7 @@ mod tests {
         assert_eq!(Route::parse("/v1/models/iris/versions/3"), Some(Route::ModelReady(target("iris", Some("3")))));
         assert_eq!(Route::parse("/v1/models/iris:predict"), Some(Route::Predict(target("iris", None))));
         assert_eq!(Route::parse("/v1/models/iris/versions/3:predict"), Some(Route::Predict(target("iris", Some("3")))));
+        assert_eq!(Route::parse("/v1/embeddings"), Some(Route::Embeddings));
         assert_eq!(Route::parse("/v2/models/a%2Fb%20c"), Some(Route::Metadata(target("a/b c", None))));
     }
 
@@ -183,6 +190,7 @@ mod tests {
         for path in [
             "/",
             "/v1",
+            "/v1/embeddings/",
             "/v1/models/",
             "/v1/models/iris/",
             "/v1/models/:predict",
