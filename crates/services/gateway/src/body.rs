@@ -156,6 +156,8 @@ impl Payload {
 pub(crate) struct Reading<'a> {
     /// Largest body.
     pub bytes_max: usize,
+    /// Bytes up to which it is held whole.
+    pub held_max: usize,
     /// Whether it is gRPC, whose first bytes say how long the message is and which model it is for.
     pub grpc: bool,
     /// Bytes held by all requests.
@@ -185,7 +187,7 @@ pub(crate) async fn read(body: &mut Option<Incoming>, reading: Reading<'_>) -> R
     let mut expected = incoming.size_hint().exact().and_then(|len| usize::try_from(len).ok());
     let mut decided = false;
     let mut pause = Pause::default();
-    let replay_max = if reading.grpc { REPLAY_BYTES_MAX + PREFIX_LEN } else { REPLAY_BYTES_MAX };
+    let replay_max = if reading.grpc { reading.held_max + PREFIX_LEN } else { reading.held_max };
     loop {
         if incoming.is_end_stream() {
             return Ok(Payload::Whole(held));
@@ -199,7 +201,7 @@ pub(crate) async fn read(body: &mut Option<Incoming>, reading: Reading<'_>) -> R
         // The first bytes of a gRPC message tell what to expect; of other bodies without a length, the worst is expected.
         let known = expected.is_some() || !reading.grpc;
         if known && !decided {
-            let expected = expected.unwrap_or(REPLAY_BYTES_MAX);
+            let expected = expected.unwrap_or(reading.held_max);
             held.share =
                 (expected <= replay_max).then(|| reading.budget.take(expected, REPLAY_BYTES_TOTAL_MAX)).flatten();
             decided = true;

@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt::Write as _, io, path::PathBuf};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use inference::embeddings::answer::write_error;
 
 use crate::{body::DownBody, headers};
 
@@ -224,6 +225,18 @@ impl Refusal {
             }
         }
         self.add_hints(headers);
+        response
+    }
+
+    /// The answer to a client of OpenAI's API.
+    pub(crate) fn to_openai(&self) -> Response<DownBody> {
+        let status = self.kind.status();
+        let param = (self.kind == Kind::NotFound).then_some("model");
+        let body = write_error(status.as_u16(), &self.message, param);
+        let mut response = Response::new(DownBody::full(Bytes::from(body)));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, headers::JSON);
+        self.add_hints(response.headers_mut());
         response
     }
 

@@ -25,6 +25,7 @@ mod keep;
 mod limit;
 mod merge;
 mod metrics;
+mod named;
 mod own;
 mod peek;
 mod pool;

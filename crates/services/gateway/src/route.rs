@@ -4,6 +4,7 @@
 //! empty segment or a dot segment is no route at all: gateway and runtime cannot read one path in two ways.
 
 use http::Method;
+use inference::embeddings::PATH;
 use resources::access::Action;
 
 /// Where a REST request goes.
@@ -23,6 +24,8 @@ pub(crate) enum Route<'a> {
     Metrics,
     /// `GET /v1/models` and `GET /v2/models`: names.
     Models,
+    /// `POST /v1/embeddings`: the body names the service.
+    Embeddings,
     /// `GET /openapi.json`: the contracts of models.
     Contracts,
     /// `POST /v2/repository/index`: revisions and their states.
@@ -77,6 +80,7 @@ pub(crate) fn rest<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, NoRo
     match path {
         "/v1/models" | "/v2/models" => return read(Route::Models),
         "/openapi.json" => return read(Route::Contracts),
+        PATH => return write(Route::Embeddings),
         "/v2/repository/index" => return write(Route::RepositoryIndex),
         _ => {}
     }

@@ -17,6 +17,7 @@ use daemon::{
 use http::{HeaderMap, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use inference::embeddings::PATH;
 use prost::Message as _;
 use resources::{
     access::{Action, KeyRecord},
@@ -25,7 +26,7 @@ use resources::{
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
-    body::{self, DownBody, Payload, Reading},
+    body::{self, DownBody, Payload, REPLAY_BYTES_MAX, Reading},
     config::Limits,
     deadline,
     error::{Kind, Protocol, Refusal, Side},
@@ -42,6 +43,8 @@ use crate::{
     route::{self, GrpcMethod, ModelRoute, NoRoute, Route},
     table::{Service, Table, Tables},
 };
+
+mod embeddings;
 
 /// Time for the first message of a gRPC call to arrive where the client names none: it must be there before the service is known.
 pub(crate) const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(60);
@@ -93,6 +96,8 @@ impl tower::Service<Request<Incoming>> for Door {
 struct Asked {
     started: Instant,
     protocol: Protocol,
+    /// Whether a refusal has OpenAI's form.
+    openai: bool,
     identity: Identity,
 }
 
@@ -101,7 +106,8 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let identity = Identity::of(&head.headers, rand::random());
         let protocol = if headers::is_grpc(&head.headers) { Protocol::Grpc } else { Protocol::Rest };
-        let asked = Asked { started: Instant::now(), protocol, identity };
+        let openai = head.uri.path() == PATH;
+        let asked = Asked { started: Instant::now(), protocol, openai, identity };
         // A client that waits to be asked for its body is not asked for it.
         let lingers = head.version < Version::HTTP_2 && !head.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
@@ -134,7 +140,7 @@ impl Gateway {
                 tracing::info!(?request_id, reason = kind.reason(), message = %refusal, "not answered");
             }
         }
-        refusal.to_response(asked.protocol)
+        if asked.openai { refusal.to_openai() } else { refusal.to_response(asked.protocol) }
     }
 
     /// Lets a refused HTTP/1.1 body run out, within bounds, beside the answer: closing at once would reset the connection
@@ -171,6 +177,7 @@ impl Gateway {
             Route::Livez | Route::ServerLive => Ok(own::health("live", true)),
             Route::Readyz | Route::ServerReady => Ok(own::health("ready", own::is_ready_for(&table, key))),
             Route::Models => Ok(own::json(index::names(&table, key))),
+            Route::Embeddings => Box::pin(self.embeddings(asked, head, body, table)).await,
             Route::Contracts => {
                 let whole = Box::pin(self.contracts(&table, key)).await?;
                 Ok(own::json(whole.to_string()))
@@ -302,7 +309,7 @@ impl Gateway {
             return Span::default();
         }
         let path = head.uri.path();
-        let infers = ["/infer", ":predict", "/ModelInfer"].iter().any(|end| path.ends_with(end));
+        let infers = ["/infer", ":predict", "/ModelInfer", PATH].iter().any(|end| path.ends_with(end));
         let name = if infers { "infer" } else { "metadata" };
         let span = self.tracing.server_span(name, &head.headers, asked.started.elapsed());
         span.set("berth.service", service.name.clone());
@@ -334,7 +341,12 @@ impl Gateway {
         deadline: Instant,
     ) -> Result<Payload, Refusal> {
         let grpc = protocol == Protocol::Grpc;
-        let reading = Reading { bytes_max: self.limits.body_bytes_max, grpc, budget: &self.held_bytes };
+        let reading = Reading {
+            bytes_max: self.limits.body_bytes_max,
+            held_max: REPLAY_BYTES_MAX,
+            grpc,
+            budget: &self.held_bytes,
+        };
         match timeout_at(deadline, body::read(body, reading)).await {
             Ok(read) => read,
             Err(_) => Err(Refusal::new(Kind::Deadline, "the request's body did not arrive within its time-out")),
