@@ -117,7 +117,9 @@ impl Embedder {
         &mut self,
         mut run: impl FnMut(&InferRequest) -> Result<Vec<Tensor>, InferError>,
     ) -> Result<Vec<InferRequest>, String> {
-        let tokens = self.tokens(&Input::Text(TRIAL.to_owned())).map_err(|wrong| wrong.to_string())?;
+        let mut tokens = encode(&self.tokeniser, TRIAL)?;
+        tokens.ids.truncate(self.tokens_max);
+        tokens.types.truncate(self.tokens_max);
         let backwards = Tokens { ids: tokens.ids.iter().rev().copied().collect(), types: tokens.types.clone() };
         let requests = vec![self.request(&tokens), self.request(&backwards)];
         for request in &requests {

@@ -89,6 +89,12 @@ pub(crate) fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> Message
     outputs.iter().fold(node, |node, output| node.bytes(2, output)).bytes(4, operator)
 }
 
+/// A node that turns elements into those of another type.
+pub(crate) fn cast(input: &str, output: &str, to: Datatype) -> Message {
+    let attribute = Message::default().bytes(1, "to").varint(3, element(to)).varint(20, 2);
+    node("Cast", &[input], &[output]).message(5, &attribute)
+}
+
 /// A node of the machine-learning operators, with integer-list attributes.
 pub(crate) fn ml_node(operator: &str, inputs: &[&str], outputs: &[&str], ints: &[(&str, &[u64])]) -> Message {
     let attribute = |(name, values): &(&str, &[u64])| {

@@ -25,19 +25,19 @@ const X: &[(&str, Datatype, &[i64])] = &[("x", Datatype::Fp32, &[-1])];
 const REQUEST: &str = r#"{"id":"7","inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[0.5,-1]}]}"#;
 const INFER: &str = "/v2/models/echo/infer";
 
-struct Answer {
-    status: StatusCode,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    pub(super) body: Bytes,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), "application/json");
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
@@ -48,7 +48,13 @@ impl Answer {
     }
 }
 
-async fn ask(router: Router, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+pub(super) async fn ask(
+    router: Router,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
