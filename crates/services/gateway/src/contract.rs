@@ -25,6 +25,20 @@ fn own() -> Value {
         "type": "object", "required": ["models"],
         "properties": { "models": { "type": "array", "items": { "type": "string" } } },
     });
+    let listed = json!({
+        "type": "object", "required": ["models", "object", "data"],
+        "properties": {
+            "models": { "type": "array", "items": { "type": "string" } },
+            "object": { "const": "list" },
+            "data": { "type": "array", "items": {
+                "type": "object", "required": ["id", "object", "created", "owned_by"],
+                "properties": {
+                    "id": { "type": "string" }, "object": { "const": "model" },
+                    "created": { "type": "integer" }, "owned_by": { "type": "string" },
+                },
+            } },
+        },
+    });
     let index = json!({ "type": "array", "items": {
         "type": "object", "required": ["name", "state", "reason"],
         "properties": {
@@ -60,7 +74,7 @@ fn own() -> Value {
             "/v2/health/live": { "get": operation("live", "Whether the server answers", &flag("live"), false) },
             "/v2/health/ready": { "get": operation("ready", "Whether every model answers", &flag("ready"), true) },
             "/v2/models": { "get": operation("models", "Names of models", &names, false) },
-            "/v1/models": { "get": operation("models_v1", "Names of models", &names, false) },
+            "/v1/models": { "get": operation("models_v1", "Names of models", &listed, false) },
             "/v2/repository/index": { "post": ask },
         },
         "components": {

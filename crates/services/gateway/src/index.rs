@@ -60,8 +60,20 @@ impl Wanted {
 
 /// The names of what `key` may read: `{"models":["spam"]}`.
 pub(crate) fn names(table: &Table, key: &KeyRecord) -> String {
-    let names: Vec<&str> = seen(table, key).into_iter().map(|service| service.name.as_str()).collect();
-    serde_json::json!({ "models": names }).to_string()
+    serde_json::json!({ "models": readable(table, key) }).to_string()
+}
+
+/// The same as KServe lists them and as OpenAI does, in one answer: both have this path.
+pub(crate) fn names_v1(table: &Table, key: &KeyRecord) -> String {
+    let names = readable(table, key);
+    // Nothing here knows when a model was made; clients want a number all the same.
+    let model = |id: &&str| serde_json::json!({ "id": id, "object": "model", "created": 0, "owned_by": "berth" });
+    let data: Vec<_> = names.iter().map(model).collect();
+    serde_json::json!({ "models": names, "object": "list", "data": data }).to_string()
+}
+
+fn readable<'t>(table: &'t Table, key: &KeyRecord) -> Vec<&'t str> {
+    seen(table, key).into_iter().map(|service| service.name.as_str()).collect()
 }
 
 /// The revisions of what `key` may read, with their states.

@@ -22,8 +22,10 @@ pub(crate) enum Route<'a> {
     ServerReady,
     /// `GET /metrics`.
     Metrics,
-    /// `GET /v1/models` and `GET /v2/models`: names.
+    /// `GET /v2/models`: names.
     Models,
+    /// `GET /v1/models`: names, for clients of KServe and of OpenAI.
+    ModelsV1,
     /// `POST /v1/embeddings`: the body names the service.
     Embeddings,
     /// `GET /openapi.json`: the contracts of models.
@@ -78,7 +80,8 @@ pub(crate) fn rest<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, NoRo
     }
     let write = |route| if method == Method::POST { Ok(route) } else { Err(NoRoute::Method(POST)) };
     match path {
-        "/v1/models" | "/v2/models" => return read(Route::Models),
+        "/v2/models" => return read(Route::Models),
+        "/v1/models" => return read(Route::ModelsV1),
         "/openapi.json" => return read(Route::Contracts),
         PATH => return write(Route::Embeddings),
         "/v2/repository/index" => return write(Route::RepositoryIndex),

@@ -177,6 +177,7 @@ impl Gateway {
             Route::Livez | Route::ServerLive => Ok(own::health("live", true)),
             Route::Readyz | Route::ServerReady => Ok(own::health("ready", own::is_ready_for(&table, key))),
             Route::Models => Ok(own::json(index::names(&table, key))),
+            Route::ModelsV1 => Ok(own::json(index::names_v1(&table, key))),
             Route::Embeddings => Box::pin(self.embeddings(asked, head, body, table)).await,
             Route::Contracts => {
                 let whole = Box::pin(self.contracts(&table, key)).await?;

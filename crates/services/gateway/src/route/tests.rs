@@ -32,7 +32,7 @@ fn every_documented_path_has_its_route() {
         (Method::GET, "/v2/models/a/stats", Ok(statistics("a", None))),
         (Method::GET, "/v2/models/a/versions/2/stats", Ok(statistics("a", Some("2")))),
         (Method::GET, "/v2/models", Ok(Route::Models)),
-        (Method::GET, "/v1/models", Ok(Route::Models)),
+        (Method::GET, "/v1/models", Ok(Route::ModelsV1)),
         (Method::POST, "/v1/embeddings", Ok(Route::Embeddings)),
         (Method::GET, "/v1/embeddings", Err(NoRoute::Method("POST"))),
         (Method::POST, "/v1/embeddings/", Err(NoRoute::Path)),

@@ -69,9 +69,12 @@ async fn lists_have_what_the_key_may_read() {
     let ready = json!({"name": "spam", "version": "1", "state": "READY", "reason": ""});
     let unready = json!({"name": "ham", "version": "1", "state": "UNAVAILABLE", "reason": "no replica is ready"});
     let none = json!({"name": "eggs", "state": "UNAVAILABLE", "reason": "no revision is ready"});
-    for path in ["/v1/models", "/v2/models"] {
-        assert_eq!(rest(&world, Method::GET, path, "").await, (200, json!({"models": ["eggs", "ham", "spam"]})));
-    }
+    let names = json!({"models": ["eggs", "ham", "spam"]});
+    assert_eq!(rest(&world, Method::GET, "/v2/models", "").await, (200, names.clone()));
+    let (status, listed) = rest(&world, Method::GET, "/v1/models", "").await;
+    assert_eq!((status, &listed["models"], &listed["object"]), (200, &names["models"], &json!("list")));
+    let ids: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(json!(ids), names["models"]);
     for (body, wanted) in [
         ("", json!([none, unready, ready])),
         ("{}", json!([none, unready, ready])),
