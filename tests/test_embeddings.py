@@ -218,14 +218,17 @@ def test_the_contract(encoder: Platform) -> None:
     assert wrong(operation["responses"]["400"]["content"], refused.json()) is None
 
 
-def test_requests_are_counted_and_the_runtimes_are_in_their_sandbox(client: openai.OpenAI, encoder: Platform) -> None:
+def test_each_input_counts_and_equal_lengths_run_together(client: openai.OpenAI, encoder: Platform) -> None:
+    def counted() -> int:
+        text = requests.get(f"{encoder.url}/metrics", headers=encoder.headers, timeout=30).text
+        found = re.search(r'^nv_inference_request_success\{[^}]*model="minilm"[^}]*\} (\d+)$', text, re.MULTILINE)
+        return int(found[1])
+
+    before = counted()
     client.embeddings.create(model="minilm", input=["a", "b"])
-    text = requests.get(f"{encoder.url}/metrics", headers=encoder.headers, timeout=30).text
-    counted = re.findall(r'^nv_inference_request_success\{model="minilm".* (\d+)$', text, re.MULTILINE)
-    assert int(counted[0]) >= 2
-    service = encoder.service("minilm")
-    conditions = {condition["type"]: condition for condition in service["status"]["conditions"]}
-    assert conditions["Ready"]["status"] == "True"
+    assert counted() == before + 2
+    conditions = {condition["type"]: condition for condition in encoder.service("minilm")["status"]["conditions"]}
+    assert (conditions["Batched"]["status"], conditions["Batched"]["reason"]) == ("True", "SameAnswers")
 
 
 def test_wrong_bundles_are_refused(encoder: Platform, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ pub fn add(document: &mut Value, name: &str) {
 
 fn request(name: &str) -> Value {
     let most = inference::embeddings::INPUTS_MAX;
-    let text = json!({ "type": "string", "minLength": 1 });
+    let text = json!({ "type": "string" });
     let tokens = json!({ "type": "array", "minItems": 1, "items": { "type": "integer", "minimum": 0 } });
     let list = |items: &Value| json!({ "type": "array", "minItems": 1, "maxItems": most, "items": items });
     json!({

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Coding, REQUEST_ID_HEADER, Shared, admit, answer, body, coded, coding, deadline, find, log_answer, log_refusal,
-    off_thread, service,
+    Coding, REQUEST_ID_HEADER, SERVICE_HEADER, Shared, admit, answer, body, coded, coding, deadline, find, log_answer,
+    log_refusal, off_thread, service,
 };
 use crate::{
     embedder::{Embedder, Tokens},
@@ -72,7 +72,9 @@ pub(super) async fn handle(shared: &Shared, request: Request) -> Response {
         Refusal::Infer(error) => (error, None),
         Refusal::Coding(message) => return answer::unsupported_coding(&message),
     };
-    log_refusal("", request_id, &error);
+    // The body may not have named a model; the gateway does.
+    let service = parts.headers.get(SERVICE_HEADER).and_then(|name| name.to_str().ok());
+    log_refusal(service.unwrap_or_default(), request_id, &error);
     answer::embeddings_error(&error, param)
 }
 
