@@ -63,7 +63,7 @@ fn check_tokeniser(source: &SourceFile) -> Result<(), StoreError> {
     let sample = sample(&source.file, size).map_err(io_error("read", &source.path))?;
     let starts = sample.head.trim_ascii_start().first() == Some(&b'{');
     let knows = |key: &&[u8]| sample.head.windows(key.len()).any(|window| window == *key);
-    if starts && TOKENISER_KEYS.iter().any(|key| knows(key)) {
+    if starts && TOKENISER_KEYS.iter().any(knows) {
         return Ok(());
     }
     let what = recognise::refusal(&sample).map_or_else(String::new, |what| format!(", it is {what}"));
