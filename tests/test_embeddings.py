@@ -33,7 +33,7 @@ TEXTS = [
     "x" * 300,
 ]
 # Kernels for more rows add up in another order.
-CLOSE = {"rtol": 1e-4, "atol": 2e-6}
+CLOSE = {"rtol": 1e-5, "atol": 5e-7}
 
 
 @pytest.fixture(scope="module")
