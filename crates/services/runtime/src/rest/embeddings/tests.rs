@@ -1,8 +1,11 @@
 //! Embeddings over the router, of a model that gives tokens back as vectors.
 
+use std::sync::Arc;
+
 use axum::http::Method;
-use inference::Datatype;
+use inference::{Datatype, InferRequest};
 use serde_json::{Value, json};
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::super::tests::{Answer, ask};
@@ -12,7 +15,7 @@ use crate::{
     library::tests::environment,
     load::{LoadError, Loader},
     onnx::{self, Dim},
-    registry::{Loaded, Model, Registry},
+    registry::{Execution, Executor, Loaded, Model, Registry},
     rest::{Limits, echo, router},
 };
 
@@ -107,6 +110,42 @@ async fn errors_name_what_is_wrong_in_openais_form() {
     assert_eq!((loading.status.as_u16(), loading.header("x-berth-retry")), (503, "safe"));
     let other = post(&echo::echo(&[("x", Datatype::Fp32, &[-1])]), &json!({ "model": "echo", "input": "a" })).await;
     assert_eq!((other.status.as_u16(), &other.json()["error"]["param"]), (400, &json!("model")));
+}
+
+/// Says that it was asked, and never answers.
+struct Never {
+    asked: Arc<Notify>,
+    alive: Arc<()>,
+}
+
+impl Executor for Never {
+    fn execute(&self, _: InferRequest, _: Option<Instant>) -> Execution<'_> {
+        let held = Arc::clone(&self.alive);
+        Box::pin(async move {
+            self.asked.notify_one();
+            let _held = held;
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_takes_its_inputs_with_it() {
+    let (asked, alive) = (Arc::new(Notify::new()), Arc::new(()));
+    let executor = Box::new(Never { asked: Arc::clone(&asked), alive: Arc::clone(&alive) });
+    let model = Model::announced("words".into(), "1".into());
+    model.load(Loaded { executor, ..load("{}").unwrap() });
+    let registry = Registry::new(vec![model.into()], CancellationToken::new());
+    let body = json!({ "model": "words", "input": vec!["ship"; 100] });
+    let waiting = async {
+        asked.notified().await;
+        assert!(Arc::strong_count(&alive) > 2);
+    };
+    tokio::select! {
+        answer = post(&registry, &body) => panic!("{:?}", answer.body),
+        () = waiting => {}
+    }
+    assert_eq!(Arc::strong_count(&alive), 2);
 }
 
 #[tokio::test]
