@@ -102,6 +102,9 @@ pub(crate) enum Command {
     /// Check what this machine offers: sandbox, ONNX Runtime, data directory
     #[command(after_help = examples::DOCTOR)]
     Doctor,
+    /// Simulate how a service scales under a load, several policies side by side
+    #[command(after_help = examples::SIMULATE)]
+    Simulate(crate::simulate::Args),
     /// Test any server of the Open Inference Protocol from outside
     #[command(after_help = examples::CONFORMANCE)]
     Conformance(crate::conformance::Args),

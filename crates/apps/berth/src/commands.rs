@@ -20,6 +20,7 @@ mod get;
 mod infer;
 mod key;
 mod logs;
+mod simulate;
 mod status;
 mod version;
 
@@ -73,6 +74,7 @@ async fn asking(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Key(key) => key::key(context, key).await,
         Command::Delete(args) => deploy::delete(context, &args).await,
         Command::Doctor => doctor::doctor(context),
+        Command::Simulate(args) => simulate::simulate(context, &args).await,
         Command::Conformance(args) => conformance::conformance(context, &args).await,
         Command::Up(_) | Command::Down | Command::Completions(_) | Command::Version => Ok(()),
         Command::Gateway(_) | Command::Runtime(_) | Command::Controller(_) => Ok(()),

@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod quantities;
 mod roles;
+mod simulate;
 mod table;
 mod up;
 mod wait;

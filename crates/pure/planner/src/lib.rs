@@ -9,7 +9,9 @@ mod history;
 mod input;
 mod output;
 mod routes;
+pub mod scale;
 mod service;
+pub mod simulate;
 mod status;
 
 pub use check::check;

@@ -156,6 +156,26 @@ Examples:
   berth doctor
   berth doctor -o json";
 
+pub(super) const SIMULATE: &str = "\
+Needs no running Berth. Requests come as the load says and wait in one queue for a free replica; what is simulated is
+how many replicas each policy has, and what that does to latency and cost. Whole days take seconds.
+
+Policies:
+  `berth`  keeps the objective by a queueing model, ahead of the load by one start-up time
+  `kpa`    Knative: concurrency in a stable window of 60 s and a panic window of 6 s
+  `hpa`    Kubernetes: CPU, every 15 s, down after 5 minutes
+  `dm`     Dynamic Multi-level: CPU and response time, every 30 s, with the trend of the load
+  `fixed`  always --max-replicas
+
+OVER is the share of intervals in which more than 1 in 100 requests was answered after --p99-ms, or not at all;
+REPLICAS is their mean, HOURS their sum: the cost.
+
+Examples:
+  berth simulate --load day.csv --p99-ms 50 --service-ms 20:40
+  berth simulate --manifest service.yaml --load trace.csv --start-seconds 5 --plot scaling.svg
+  berth simulate --load arrivals.csv --scale 200 --policy berth,kpa --min-replicas 0 -o json
+  berth simulate --load trace.csv --policy berth --explain";
+
 pub(super) const CONFORMANCE: &str = "\
 Tests any server, Berth or another. Ends with 1 when a required check fails; where the
 specification contradicts itself, either way passes. `-o junit` is for CI systems.

@@ -59,7 +59,7 @@ fn with_identity(wish: &InferenceService, before: Option<&InferenceService>) -> 
     service
 }
 
-fn read(file: &Path) -> Result<Vec<InferenceService>, Failure> {
+pub(super) fn read(file: &Path) -> Result<Vec<InferenceService>, Failure> {
     let (text, base) = if file == Path::new("-") {
         let here = env::current_dir().map_err(|error| Failure::io("find", Path::new("."), &error))?;
         (limited(io::stdin().lock(), file)?, here)

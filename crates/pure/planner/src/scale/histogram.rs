@@ -1,0 +1,138 @@
+//! Counts of durations in buckets of an eighth of an octave, with their exact mean.
+
+/// Buckets for each doubling: 8, so that a quantile is off by at most one part in eight.
+const PER_OCTAVE_BITS: u32 = 3;
+/// The shortest duration told apart is 2^-6 ms, 16 µs; the longest 2^17 ms, over two minutes, more than a request waits.
+const EXPONENT_MIN: u64 = 1023 - 6;
+const FIRST: u64 = EXPONENT_MIN << PER_OCTAVE_BITS;
+/// Octaves from the shortest to the longest, by buckets of each.
+const BUCKETS: usize = (17 + 6) << PER_OCTAVE_BITS;
+const SHIFT: u32 = 52 - PER_OCTAVE_BITS;
+
+/// A histogram of milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram {
+    counts: [u32; BUCKETS],
+    count: u64,
+    sum: f64,
+    squares: f64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: [0; BUCKETS], count: 0, sum: 0.0, squares: 0.0 }
+    }
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn record(&mut self, ms: f64) {
+        // A floating-point number's exponent and first three bits of fraction are the bucket.
+        let bucket = (ms.max(0.0).to_bits() >> SHIFT).saturating_sub(FIRST);
+        let bucket = usize::try_from(bucket).unwrap_or(BUCKETS).min(BUCKETS - 1);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count = count.saturating_add(1);
+        }
+        self.count += 1;
+        self.sum += ms;
+        self.squares += ms * ms;
+    }
+
+    /// Adds the counts of another.
+    pub fn merge(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        self.count += other.count;
+        self.sum += other.sum;
+        self.squares += other.squares;
+    }
+
+    /// Halves every count: what is old weighs less.
+    pub fn halve(&mut self) {
+        let mut left = 0_u64;
+        for count in &mut self.counts {
+            *count /= 2;
+            left += u64::from(*count);
+        }
+        let share = if self.count == 0 { 0.0 } else { left as f64 / self.count as f64 };
+        (self.count, self.sum, self.squares) = (left, self.sum * share, self.squares * share);
+    }
+
+    /// Durations counted.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Their mean; nothing without one.
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
+    }
+
+    /// Variance divided by the square of the mean.
+    pub fn variation(&self) -> Option<f64> {
+        let mean = self.mean().filter(|mean| *mean > 0.0)?;
+        Some((self.squares / self.count as f64 / (mean * mean) - 1.0).max(0.0))
+    }
+
+    /// The duration that a share of all is below; nothing without any.
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let wanted = share.clamp(0.0, 1.0) * self.count as f64;
+        let mut below = 0.0;
+        for (bucket, count) in (0_u64..).zip(&self.counts) {
+            let next = below + f64::from(*count);
+            if *count > 0 && next >= wanted {
+                let (from, to) = (lower(bucket), lower(bucket + 1));
+                return Some(from + (to - from) * ((wanted - below) / f64::from(*count)).clamp(0.0, 1.0));
+            }
+            below = next;
+        }
+        None
+    }
+}
+
+/// Where a bucket begins, milliseconds.
+fn lower(bucket: u64) -> f64 {
+    f64::from_bits((bucket + FIRST) << SHIFT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_within_an_eighth() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), None);
+        (1..=10_000).for_each(|number| histogram.record(f64::from(number) / 10.0));
+        for (share, exact) in [(0.01, 10.0), (0.5, 500.0), (0.99, 990.0), (1.0, 1000.0)] {
+            let found = histogram.quantile(share).unwrap();
+            assert!((found / exact - 1.0).abs() < 0.125, "{share}: {found} for {exact}");
+        }
+        assert!((histogram.mean().unwrap() - 500.05).abs() < 1e-6);
+        assert!((histogram.variation().unwrap() - 1.0 / 3.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_in_the_outermost_buckets() {
+        let mut histogram = Histogram::default();
+        [0.0, 1e-9, 1e12, f64::INFINITY].into_iter().for_each(|ms| histogram.record(ms));
+        assert_eq!(histogram.count(), 4);
+        assert!(histogram.quantile(0.25).unwrap() < 0.02);
+        assert!(histogram.quantile(1.0).unwrap() >= 130_000.0);
+    }
+
+    #[test]
+    fn merging_counts_both_and_halving_keeps_the_mean() {
+        let (mut one, mut other) = (Histogram::default(), Histogram::default());
+        (0..100).for_each(|_| one.record(2.0));
+        (0..300).for_each(|_| other.record(4.0));
+        one.merge(&other);
+        assert_eq!((one.count(), one.mean()), (400, Some(3.5)));
+        one.halve();
+        assert_eq!((one.count(), one.mean()), (200, Some(3.5)));
+    }
+}
