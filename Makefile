@@ -22,7 +22,7 @@ TOOLS := $(BERTH_CACHE)/tools
 # Arguments for pytest, as in `make test PYTEST="-k grpc"`.
 PYTEST ?=
 
-.PHONY: help up test lint format deny install bench bench-serving contracts clean tools
+.PHONY: help up test lint format deny install bench bench-serving bench-scaling contracts clean tools
 
 help: ## List the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,13 +71,22 @@ install: tools ## Build for installation and install under PREFIX (default /usr/
 	done
 	echo "installed $$to/bin/berth"
 
-bench: bench-serving ## Run every benchmark
+bench: bench-serving bench-scaling ## Run every benchmark
 
 bench-serving: tools ## Measure serving against Triton and MLServer; writes docs/benchmarks/serving.md
 	@cargo build --locked --release --package berth --package load
 	cargo xtask setup
 	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
 	"$$python" tests/bench/serving.py
+
+# The data are public and not part of the clone; tests/bench/scaling.py names the files.
+export BERTH_BENCH_DATA ?= $(abspath ../shared/data)
+
+bench-scaling: tools ## Simulate Berth's scaling beside three rivals; writes docs/benchmarks/scaling.md
+	@cargo build --locked --release --package berth
+	cargo xtask setup
+	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
+	"$$python" tests/bench/scaling.py
 
 contracts: ## Write the checked-in contracts anew after a change that is meant
 	BERTH_CONTRACTS=write cargo test --locked --package berth contract

@@ -80,7 +80,8 @@ fn finish(mut times: Vec<f64>, values: &[f64], columns: Columns) -> Result<Trace
         return Err(TraceError::TooLong);
     }
     if columns == Columns::Arrival {
-        return Ok(Trace { steps: Vec::new(), arrivals: times, seconds: length.max(1.0) });
+        // A whole second more, so that the last one is within.
+        return Ok(Trace { steps: Vec::new(), arrivals: times, seconds: length.floor() + 1.0 });
     }
     // The last step is as long as the one before it.
     let before = times.iter().rev().nth(1).copied();

@@ -22,7 +22,7 @@ fn rates_and_arrivals() {
     .unwrap();
     assert_eq!(trace.arrivals, [0.0, 1.75]);
     assert_eq!(Trace::parse("1.5\n2.5\n").unwrap().arrivals, [0.0, 1.0]);
-    assert_eq!(Trace::parse("at\n2026-01-01T00:00:00Z\n2027-01-01T00:00:00Z\n").unwrap().seconds(), 365.0 * 86_400.0);
+    assert_eq!(Trace::parse("at\n2026-01-01T00:00:00Z\n2027-01-01T00:00:00Z\n").unwrap().seconds(), 365.0 * 86_400.0 + 1.0);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn parts_repetitions_and_multiples() {
     let arrivals = Trace::parse("0\n1\n1.5\n9\n30\n").unwrap();
     let scaled = arrivals.scaled(10.0, 10.0);
     let rates: Vec<f64> = scaled.steps.iter().map(|step| step.rate).collect();
-    assert_eq!(rates, [4.0, 0.0, 0.0]);
+    assert_eq!(rates, [4.0, 0.0, 0.0, 10.0]);
     assert_eq!(arrivals.between(1.0, 9.0).arrivals, [0.0, 0.5]);
 }
 
