@@ -33,7 +33,8 @@ pub(super) async fn simulate(context: &Context, args: &Args) -> Result<(), Failu
     let outcomes = run(context, &setup).await;
     if let Some(file) = &args.plot {
         let name = service.map_or_else(|| "a service".to_owned(), |service| service.metadata.name.to_string());
-        let title = format!("{name} under {}", args.load.display());
+        let load = args.load.file_name().unwrap_or(args.load.as_os_str()).display();
+        let title = format!("{name} under {load}");
         let svg = plot(&title, setup.scenario.objective_ms, &outcomes);
         fs::write(file, svg).map_err(|error| Failure::io("write", file, &error))?;
     }

@@ -22,7 +22,10 @@ fn rates_and_arrivals() {
     .unwrap();
     assert_eq!(trace.arrivals, [0.0, 1.75]);
     assert_eq!(Trace::parse("1.5\n2.5\n").unwrap().arrivals, [0.0, 1.0]);
-    assert_eq!(Trace::parse("at\n2026-01-01T00:00:00Z\n2027-01-01T00:00:00Z\n").unwrap().seconds(), 365.0 * 86_400.0 + 1.0);
+    assert_eq!(
+        Trace::parse("at\n2026-01-01T00:00:00Z\n2027-01-01T00:00:00Z\n").unwrap().seconds(),
+        365.0 * 86_400.0 + 1.0
+    );
 }
 
 #[test]
