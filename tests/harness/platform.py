@@ -14,7 +14,7 @@ from typing import Any
 from harness import cache, procs
 
 API = "/apis/berth.dev/v1alpha1"
-EVERYTHING = ["infer:*", "metadata:*", "metrics"]
+EVERYTHING = ["infer:*", "preview:*", "metadata:*", "metrics"]
 
 
 def executable() -> Path:

@@ -90,6 +90,9 @@ pub(crate) enum Command {
     /// Ask a model
     #[command(after_help = examples::INFER)]
     Infer(Infer),
+    /// Show and steer how a new revision takes over
+    #[command(subcommand, after_help = examples::ROLLOUT)]
+    Rollout(Rollout),
     /// Make, list and revoke API keys
     #[command(subcommand, after_help = examples::KEY)]
     Key(Key),
@@ -155,6 +158,9 @@ pub(crate) struct Deploy {
     /// Seconds until a request fails [default: 60]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+    /// Percent of the requests that a new revision gets; 100 for all [default: as before, else 100]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) canary: Option<u32>,
     #[command(flatten)]
     pub(crate) wait: WaitByDefault,
 }
@@ -251,7 +257,7 @@ pub(crate) struct Infer {
     /// Only these outputs of the model
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) outputs: Vec<String>,
-    /// Revision to ask [default: the newest that is ready]
+    /// Revision to ask [default: as the requests are shared out]
     #[arg(long, value_name = "N")]
     pub(crate) revision: Option<u64>,
     /// Seconds to wait for the answer
@@ -268,6 +274,20 @@ pub(crate) struct Infer {
     pub(crate) tls_ca: Option<PathBuf>,
 }
 
+/// Rollouts.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Rollout {
+    /// Show how the requests are shared out
+    #[command(after_help = examples::ROLLOUT_STATUS)]
+    Status(OneService),
+    /// Give the newest revision all requests
+    #[command(after_help = examples::ROLLOUT_PROMOTE)]
+    Promote(OneService),
+    /// Give the newest revision no requests; the one before gets them
+    #[command(after_help = examples::ROLLOUT_ABORT)]
+    Abort(OneService),
+}
+
 /// Keys.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Key {
@@ -276,7 +296,7 @@ pub(crate) enum Key {
     Create {
         /// Name of the key
         name: String,
-        /// `infer:SERVICE`, `infer:*`, `metadata:SERVICE`, `metadata:*` or `metrics`; repeat for several
+        /// `infer:SERVICE`, `preview:SERVICE`, `metadata:SERVICE`, each with `*` for all, or `metrics`; repeat for several
         #[arg(long, value_name = "PERMISSION", required = true, value_delimiter = ',', value_parser = Permission::parse)]
         allow: Vec<Permission>,
         /// Write the key to a new file that only you can read, instead of showing it

@@ -20,6 +20,7 @@ mod get;
 mod infer;
 mod key;
 mod logs;
+mod rollout;
 mod simulate;
 mod status;
 mod version;
@@ -71,6 +72,7 @@ async fn asking(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Logs(args) => logs::logs(context, &args).await,
         Command::Events(args) => events::events(context, &args).await,
         Command::Infer(args) => infer::infer(context, &args).await,
+        Command::Rollout(rollout) => rollout::rollout(context, rollout).await,
         Command::Key(key) => key::key(context, key).await,
         Command::Delete(args) => deploy::delete(context, &args).await,
         Command::Doctor => doctor::doctor(context),

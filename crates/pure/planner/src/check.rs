@@ -20,6 +20,7 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
     checker.acts_once_on_what_is_there();
     checker.starts_what_is_wanted();
     checker.routes_all_that_answers_and_nothing_else();
+    checker.shares_out_all_the_traffic();
     checker.stops_only_what_gets_no_requests();
     checker.never_takes_the_last_one();
     checker.keeps_the_old_until_the_new_is_complete();
@@ -135,18 +136,47 @@ impl<'a> Checker<'a> {
                     self.say(format!("{id} is routed as revision {revision} and does not answer as that"));
                 }
             }
-            let promised = |revision: Revision| {
-                let said = |action: &Action| matches!(action, Action::Promote { service: name, revision: promoted } if name == &service.name && *promoted == revision);
-                service.find(revision).is_some_and(|desired| desired.promoted) || self.plan.actions.iter().any(said)
-            };
             let left_out: Vec<String> = staying
                 .iter()
-                .filter(|(id, revision)| !routed.contains_key(*id) && promised(**revision))
+                .filter(|(id, revision)| !routed.contains_key(*id) && self.is_completed(service, **revision))
                 .map(|(id, _)| format!("{id} answers and is not routed"))
                 .collect();
             self.broken.extend(left_out);
             if routed.is_empty() && !staying.is_empty() {
                 self.say(format!("replicas of {} answer and none is routed", service.name));
+            }
+        }
+    }
+
+    /// Whether a revision has been complete, after this plan.
+    fn is_completed(&self, service: &DesiredService, number: Revision) -> bool {
+        let said = |action: &Action| matches!(action, Action::Complete { service: name, revision } if name == &service.name && *revision == number);
+        let unsaid = |action: &Action| matches!(action, Action::Retire { service: name, revision } if name == &service.name && *revision == number);
+        let before = service.find(number).is_some_and(|desired| desired.completed);
+        (before || self.plan.actions.iter().any(said)) && !self.plan.actions.iter().any(unsaid)
+    }
+
+    /// A split gives out 100 percent, to revisions that have been complete and answer, and to no more than two.
+    fn shares_out_all_the_traffic(&mut self) {
+        for service in &self.input.services {
+            let Some(route) = self.route(service).filter(|route| !route.split.is_empty()) else { continue };
+            let (name, sum) = (&service.name, route.split.iter().map(|share| share.percent).sum::<u32>());
+            if sum != 100 || route.split.len() > 2 {
+                self.say(format!("{} shares of {name} give out {sum} percent", route.split.len()));
+            }
+            for share in &route.split {
+                let answers = route
+                    .revisions
+                    .iter()
+                    .any(|routed| routed.revision == share.revision && !routed.endpoints.is_empty());
+                let eligible = service.revisions.last().is_some_and(|newest| newest.revision == share.revision)
+                    || service.find(share.revision).is_some_and(|desired| desired.promoted);
+                if !answers || !eligible || !self.is_completed(service, share.revision) {
+                    self.say(format!("revision {} of {name} gets a share and cannot answer", share.revision));
+                }
+            }
+            if service.canary_percent != route.split.first().map(|newest| newest.percent) {
+                self.say(format!("the newest revision of {name} does not get the share that is asked for"));
             }
         }
     }
@@ -186,9 +216,14 @@ impl<'a> Checker<'a> {
 
     fn keeps_the_old_until_the_new_is_complete(&mut self) {
         for service in self.input.services.iter().filter(|service| !service.deleting) {
-            let Some(newest) = service.revisions.last().filter(|newest| !newest.promoted) else { continue };
-            let complete = self.staying(service).filter(|replica| replica.revision == newest.revision).count()
-                >= count(newest.min_replicas);
+            let shares = service.canary_percent.is_some_and(|percent| percent < 100);
+            let Some(newest) = service.revisions.last().filter(|newest| shares || !newest.promoted) else { continue };
+            // One that has been complete may go on with fewer; one that shares does not replace the other.
+            let replaces = self.is_completed(service, newest.revision) && !shares;
+            let complete = replaces
+                || !shares
+                    && self.staying(service).filter(|replica| replica.revision == newest.revision).count()
+                        >= count(newest.min_replicas);
             let fallback = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
             let Some(fallback) = fallback.filter(|_| !complete) else { continue };
             let staying = self.staying(service).filter(|replica| replica.revision == fallback.revision).count();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use resources::{
     condition::Condition,
     id::{BundleDigest, ReplicaId, Revision, ServiceName},
+    inference_service::Sticky,
 };
 
 use crate::history::{Exit, History};
@@ -33,6 +34,10 @@ pub struct DesiredService {
     pub revisions: Vec<DesiredRevision>,
     /// Whether the service is being deleted.
     pub deleting: bool,
+    /// Percent of the requests that the newest revision gets beside an earlier one; absent, it gets all.
+    pub canary_percent: Option<u32>,
+    /// What keeps a client with one revision.
+    pub sticky: Option<Sticky>,
 }
 
 /// One revision as asked for.
@@ -52,7 +57,10 @@ pub struct DesiredRevision {
     pub container_concurrency: Option<u32>,
     /// What was asked for and this machine cannot do, in words.
     pub shortfalls: Vec<String>,
-    /// Whether it has had all its replicas ready at some time; a plan says when that happens.
+    /// Whether it has had all its replicas ready since it was last started from none; a plan says when that happens. Only then
+    /// does it get requests.
+    pub completed: bool,
+    /// Whether it has had all the traffic at some time; a plan says when that happens.
     pub promoted: bool,
 }
 

@@ -13,6 +13,7 @@ pub mod scale;
 mod service;
 pub mod simulate;
 mod status;
+mod traffic;
 
 pub use check::check;
 pub use enforce::{Allowance, Machine, allowance};

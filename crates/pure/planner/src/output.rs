@@ -4,7 +4,7 @@ use resources::{
     condition::Condition,
     id::{ReplicaId, Revision, ServiceName},
     snapshot::RouteService,
-    status::ReplicaStatus,
+    status::{ReplicaStatus, RevisionTraffic},
 };
 
 use crate::history::History;
@@ -62,8 +62,22 @@ pub enum Action {
         /// The replica.
         replica: ReplicaId,
     },
-    /// Remember that a revision has had all its replicas ready.
+    /// Remember that a revision has all its replicas ready.
+    Complete {
+        /// The service.
+        service: ServiceName,
+        /// The revision.
+        revision: Revision,
+    },
+    /// Remember that a revision gets all the traffic.
     Promote {
+        /// The service.
+        service: ServiceName,
+        /// The revision.
+        revision: Revision,
+    },
+    /// Remember that the replicas of a revision are given up: it gets no requests until it has been complete again.
+    Retire {
         /// The service.
         service: ServiceName,
         /// The revision.
@@ -85,6 +99,10 @@ pub struct ServicePlan {
     pub conditions: Vec<Condition>,
     /// Newest revision that has had all its replicas ready.
     pub latest_ready: Option<Revision>,
+    /// Newest revision that has had all the traffic.
+    pub latest_rolled_out: Option<Revision>,
+    /// Revisions that requests are sent to, newest first; 100 percent in all.
+    pub traffic: Vec<RevisionTraffic>,
     /// Every replica of every revision.
     pub replicas: Vec<ReplicaStatus>,
     /// What was done, what is waited for, and the rule that drove it. The sentences change only when the facts do.
@@ -105,7 +123,11 @@ impl Action {
             | Self::Stop { replica, .. }
             | Self::Kill { replica, .. }
             | Self::Forget { replica } => Some(replica),
-            Self::Start { .. } | Self::Promote { .. } | Self::Remove { .. } => None,
+            Self::Start { .. }
+            | Self::Complete { .. }
+            | Self::Promote { .. }
+            | Self::Retire { .. }
+            | Self::Remove { .. } => None,
         }
     }
 }

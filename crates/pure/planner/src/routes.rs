@@ -11,13 +11,16 @@ use crate::{input::DesiredRevision, service::Scope};
 
 /// The route of a service. Its replicas may all be away: requests then wait in the gateway.
 pub(crate) fn route(scope: &Scope<'_>) -> Option<RouteService> {
-    let default = default(scope)?;
+    let traffic = scope.traffic();
+    let most =
+        traffic.iter().rev().max_by_key(|share| share.percent).and_then(|most| scope.service.find(most.revision));
+    let default = most.or_else(|| default(scope))?;
     let mut named: BTreeSet<Revision> = BTreeSet::from([default.revision]);
     for desired in &scope.service.revisions {
         // A revision that has been complete can be asked for by its number while it has replicas. One that never has been
         // takes no requests, so that a rollout that fails is seen by nobody.
-        let serves = scope.is_promoted(desired) && scope.ready(desired.revision).next().is_some();
-        let current = scope.latest_promoted() == Some(desired.revision);
+        let serves = scope.is_completed(desired) && scope.ready(desired.revision).next().is_some();
+        let current = scope.latest_completed() == Some(desired.revision);
         if serves || current {
             named.insert(desired.revision);
         }
@@ -27,19 +30,21 @@ pub(crate) fn route(scope: &Scope<'_>) -> Option<RouteService> {
         timeout_ms: default.timeout_ms,
         container_concurrency: default.container_concurrency,
         default_revision: Some(default.revision),
+        sticky: scope.service.sticky.clone().filter(|_| traffic.len() > 1),
+        split: if traffic.len() > 1 { traffic } else { Vec::new() },
         revisions: named.into_iter().map(|revision| route_revision(scope, revision)).collect(),
     })
 }
 
-/// The newest revision that has been complete and has a replica that answers; else the newest with any that answers; else
-/// the one that will have one again first.
+/// Where requests go while nothing that has been complete answers: the newest revision that does; else they wait for the one that
+/// will again first.
 fn default<'a>(scope: &Scope<'a>) -> Option<&'a DesiredRevision> {
     let answers = |desired: &&DesiredRevision| scope.ready(desired.revision).next().is_some();
     let newest_first = || scope.service.revisions.iter().rev();
     newest_first()
-        .find(|desired| scope.is_promoted(desired) && answers(desired))
+        .find(|desired| scope.is_completed(desired) && answers(desired))
         .or_else(|| newest_first().find(answers))
-        .or_else(|| newest_first().find(|desired| scope.is_promoted(desired)))
+        .or_else(|| newest_first().find(|desired| scope.is_completed(desired)))
         .or_else(|| scope.newest())
 }
 

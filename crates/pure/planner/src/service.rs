@@ -30,7 +30,11 @@ pub(crate) struct Scope<'a> {
     pub(crate) histories: Vec<History>,
     /// Replicas that this plan takes away; they serve no more.
     pub(crate) gone: BTreeSet<&'a ReplicaId>,
-    /// Whether this plan finds the newest revision complete for the first time.
+    /// Revisions that this plan finds complete for the first time since they were started.
+    pub(crate) completed_now: BTreeSet<Revision>,
+    /// Revisions whose replicas this plan gives up.
+    pub(crate) retired_now: BTreeSet<Revision>,
+    /// Whether this plan gives the newest revision all the traffic for the first time.
     pub(crate) promoted_now: bool,
     report: Vec<String>,
 }
@@ -49,10 +53,12 @@ pub(crate) fn plan_service(input: &Input, service: &DesiredService, plan: &mut P
     }
     let conditions = status::conditions(&scope);
     let replicas = status::replicas(&scope);
-    let latest_ready = scope.latest_promoted();
+    let (latest_ready, latest_rolled_out) = (scope.latest_completed(), scope.latest_promoted());
+    let traffic = if service.deleting { Vec::new() } else { scope.traffic() };
     let Scope { histories, report, .. } = scope;
     plan.histories.extend(histories.into_iter().filter(|history| !input.histories.contains(history)));
-    plan.services.push(ServicePlan { name: service.name.clone(), conditions, latest_ready, replicas, report });
+    let name = service.name.clone();
+    plan.services.push(ServicePlan { name, conditions, latest_ready, latest_rolled_out, traffic, replicas, report });
 }
 
 /// Replicas whose service is gone: left over from a crash.
@@ -76,8 +82,17 @@ impl<'a> Scope<'a> {
         let mut replicas: Vec<_> = input.replicas.iter().filter(|replica| replica.service == service.name).collect();
         replicas.sort_by(|a, b| a.id.cmp(&b.id));
         let histories = input.histories.iter().filter(|history| history.service == service.name).cloned().collect();
-        let gone = BTreeSet::new();
-        Self { input, service, replicas, histories, gone, promoted_now: false, report: Vec::new() }
+        Self {
+            input,
+            service,
+            replicas,
+            histories,
+            gone: BTreeSet::new(),
+            completed_now: BTreeSet::new(),
+            retired_now: BTreeSet::new(),
+            promoted_now: false,
+            report: Vec::new(),
+        }
     }
 
     pub(crate) fn newest(&self) -> Option<&'a DesiredRevision> {
@@ -111,13 +126,12 @@ impl<'a> Scope<'a> {
         self.service.revisions.iter().rev().find(|desired| self.is_promoted(desired)).map(|desired| desired.revision)
     }
 
-    /// The revision that serves until the newest has been complete once.
-    pub(crate) fn fallback(&self) -> Option<&'a DesiredRevision> {
-        let newest = self.newest()?;
-        if self.is_promoted(newest) {
-            return None;
-        }
-        self.service.revisions.iter().rev().skip(1).find(|desired| desired.promoted)
+    pub(crate) fn latest_completed(&self) -> Option<Revision> {
+        self.service.revisions.iter().rev().find(|desired| self.is_completed(desired)).map(|desired| desired.revision)
+    }
+
+    pub(crate) fn say(&mut self, sentence: String) {
+        self.report.push(sentence);
     }
 
     /// Forgets processes that have ended; the ends that nobody asked for count.
@@ -203,39 +217,37 @@ impl<'a> Scope<'a> {
     }
 
     fn roll_out(&mut self, newest: &'a DesiredRevision, plan: &mut Plan) {
-        if !newest.promoted && self.is_complete(newest) {
-            self.promoted_now = true;
-            self.report.push(format!(
-                "revision {} took over: {} of {} replicas are ready",
-                newest.revision,
-                self.ready(newest.revision).count(),
-                newest.min_replicas
-            ));
-            plan.actions.push(Action::Promote { service: self.service.name.clone(), revision: newest.revision });
-        }
-        let fallback = self.fallback();
-        self.retire(newest, fallback, plan);
-        if let Some(fallback) = fallback {
-            self.report.push(format!(
-                "revision {} serves until revision {} is ready with {}",
-                fallback.revision,
-                newest.revision,
-                replicas(count(newest.min_replicas))
-            ));
-            self.keep(fallback, plan);
+        self.settle_traffic(newest, plan);
+        let stable = self.stable();
+        self.retire(newest, stable, plan);
+        self.say_traffic(newest);
+        if let Some(stable) = stable {
+            if !self.is_completed(newest) {
+                self.report.push(format!(
+                    "revision {} serves until revision {} is ready with {}",
+                    stable.revision,
+                    newest.revision,
+                    replicas(count(newest.min_replicas))
+                ));
+            }
+            self.keep(stable, plan);
         }
         self.keep(newest, plan);
     }
 
     /// Revisions that are neither the newest nor the one that still serves go; the last replica that answers stays until
     /// another one does.
-    fn retire(&mut self, newest: &'a DesiredRevision, fallback: Option<&'a DesiredRevision>, plan: &mut Plan) {
+    fn retire(&mut self, newest: &'a DesiredRevision, stable: Option<&'a DesiredRevision>, plan: &mut Plan) {
         let kept = |revision: Revision| {
-            revision == newest.revision || fallback.is_some_and(|fallback| fallback.revision == revision)
+            revision == newest.revision || stable.is_some_and(|stable| stable.revision == revision)
         };
-        let answers = self.ready(newest.revision).next().is_some() && fallback.is_none()
-            || fallback.is_some_and(|fallback| self.ready(fallback.revision).next().is_some())
+        let serves = |desired: &'a DesiredRevision| self.ready(desired.revision).next().is_some();
+        let answers = serves(newest) && (stable.is_none() || self.is_completed(newest))
+            || stable.is_some_and(serves)
             || newest.min_replicas == 0;
+        for desired in self.service.revisions.iter().filter(|desired| !kept(desired.revision) && answers) {
+            self.retire_traffic(desired.revision, plan);
+        }
         for replica in self.replicas.clone() {
             if kept(replica.revision) || !replica.is_active() || self.gone.contains(&replica.id) {
                 continue;
@@ -360,10 +372,10 @@ impl<'a> Scope<'a> {
 pub(crate) fn processes_max(service: &DesiredService, replicas: &[&ObservedReplica]) -> usize {
     let there = |revision: Revision| replicas.iter().any(|replica| replica.revision == revision && replica.is_alive());
     let newest = service.revisions.last().map(|newest| newest.revision);
-    let fallback = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
+    let stable = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
     let counts = service.revisions.iter().filter(|desired| {
         Some(desired.revision) == newest
-            || fallback.is_some_and(|fallback| fallback.revision == desired.revision)
+            || stable.is_some_and(|stable| stable.revision == desired.revision)
             || there(desired.revision)
     });
     2 * counts.map(|desired| count(desired.min_replicas)).max().unwrap_or(0) + 1
@@ -376,7 +388,7 @@ fn surplus(mut active: Vec<&ObservedReplica>, wanted: usize) -> Vec<&ObservedRep
 }
 
 /// A number of replicas in words.
-fn replicas(number: usize) -> String {
+pub(crate) fn replicas(number: usize) -> String {
     if number == 1 { "1 replica".to_owned() } else { format!("{number} replicas") }
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn conditions(scope: &Scope<'_>) -> Vec<Condition> {
     vec![
         ready(scope, newest, &predictor),
         predictor,
+        rolled_out(scope, newest),
         admitted(newest),
         enforced(scope, newest),
         of_replica(ConditionKind::Optimised, said),
@@ -44,8 +45,8 @@ fn ready(scope: &Scope<'_>, newest: &DesiredRevision, predictor: &Condition) -> 
         return condition(kind, ConditionStatus::False, "Deleting", "the service is being deleted".to_owned());
     }
     let number = newest.revision;
-    if scope.is_promoted(newest) && scope.ready(number).next().is_some() {
-        return condition(kind, ConditionStatus::True, "RevisionReady", format!("revision {number} answers requests"));
+    if scope.is_completed(newest) && scope.ready(number).next().is_some() {
+        return condition(kind, ConditionStatus::True, "RevisionReady", shares(scope, number));
     }
     let older = scope.service.revisions.iter().rev().skip(1);
     let serving = older.map(|desired| desired.revision).find(|revision| scope.ready(*revision).next().is_some());
@@ -56,6 +57,42 @@ fn ready(scope: &Scope<'_>, newest: &DesiredRevision, predictor: &Condition) -> 
     }
     let status = if predictor.status == ConditionStatus::True { ConditionStatus::False } else { predictor.status };
     Condition { kind, status, ..predictor.clone() }
+}
+
+/// Who answers how many of the requests, in words.
+fn shares(scope: &Scope<'_>, newest: Revision) -> String {
+    match scope.traffic().as_slice() {
+        [one, other] if one.percent == 0 => {
+            format!("revision {newest} is ready and gets no requests, revision {} answers them", other.revision)
+        }
+        [one] if one.revision != newest => {
+            format!("revision {newest} is ready and gets no requests, revision {} is to answer them", one.revision)
+        }
+        [one, other] => format!(
+            "revision {newest} answers {} % of the requests, revision {} the others",
+            one.percent, other.revision
+        ),
+        _ => format!("revision {newest} answers requests"),
+    }
+}
+
+/// Whether the newest revision gets all the traffic.
+fn rolled_out(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
+    let kind = ConditionKind::RolledOut;
+    let number = newest.revision;
+    if scope.stable().is_none() && scope.is_promoted(newest) {
+        let message = format!("revision {number} gets all requests");
+        return condition(kind, ConditionStatus::True, "AllTraffic", message);
+    }
+    if !scope.is_completed(newest) {
+        let message = format!("revision {number} gets no requests before it is ready");
+        return condition(kind, ConditionStatus::False, "NotReady", message);
+    }
+    let percent = scope.wanted_percent();
+    let message = format!(
+        "`canaryTrafficPercent` gives revision {number} {percent} % of the requests: remove it, or set it to 100, to give it all"
+    );
+    condition(kind, ConditionStatus::False, "Canary", message)
 }
 
 fn predictor_ready(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
@@ -162,7 +199,7 @@ pub(crate) fn replicas(scope: &Scope<'_>) -> Vec<ReplicaStatus> {
     for history in &scope.histories {
         let wanted = scope.service.find(history.revision).is_some_and(|desired| {
             let newest = scope.newest().is_some_and(|newest| newest.revision == desired.revision);
-            newest || scope.fallback().is_some_and(|fallback| fallback.revision == desired.revision)
+            newest || scope.stable().is_some_and(|stable| stable.revision == desired.revision)
         });
         let waits = scope.active(history.revision).next().is_none() && history.streak > 0;
         if let Some((id, exit)) = &history.last

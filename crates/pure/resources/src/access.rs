@@ -12,6 +12,8 @@ use crate::id::ServiceName;
 pub enum Action {
     /// Ask a model for predictions, and read its metadata and readiness.
     Infer,
+    /// Ask a revision by its number that takes no ordinary requests.
+    Preview,
     /// Read a model's metadata and readiness.
     Metadata,
     /// Read `/metrics`; has no service.
@@ -28,7 +30,7 @@ pub enum ServiceScope {
     Named(ServiceName),
 }
 
-/// One permission, written `infer:spam`, `infer:*`, `metadata:spam` or `metrics`.
+/// One permission, written `infer:spam`, `infer:*`, `preview:spam`, `metadata:spam` or `metrics`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Permission {
@@ -41,7 +43,7 @@ pub struct Permission {
 /// Why a text is not a permission.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is not a permission: write `infer:<service>`, `infer:*`, `metadata:<service>`, `metadata:*` or `metrics`"
+    "`{0}` is not a permission: write `infer:`, `preview:` or `metadata:` with a service or `*` behind it, or `metrics`"
 )]
 pub struct PermissionError(pub String);
 
@@ -51,6 +53,7 @@ impl Permission {
         let wrong = || PermissionError(text.to_owned());
         let (action, service) = match text.split_once(':') {
             Some(("infer", service)) => (Action::Infer, service),
+            Some(("preview", service)) => (Action::Preview, service),
             Some(("metadata", service)) => (Action::Metadata, service),
             None if text == "metrics" => (Action::Metrics, "*"),
             _ => return Err(wrong()),
@@ -62,9 +65,11 @@ impl Permission {
         Ok(Self { action, scope })
     }
 
-    /// Whether this permission covers `action` on `service`. `Infer` covers `Metadata` of the same service.
+    /// Whether this permission covers `action` on `service`. `Infer` and `Preview` cover `Metadata` of the same service;
+    /// neither covers the other.
     pub fn covers(&self, action: Action, service: Option<&str>) -> bool {
-        let action_fits = self.action == action || (self.action == Action::Infer && action == Action::Metadata);
+        let reads = matches!(self.action, Action::Infer | Action::Preview) && action == Action::Metadata;
+        let action_fits = self.action == action || reads;
         let scope_fits = match (&self.scope, service) {
             (ServiceScope::All, _) => true,
             (ServiceScope::Named(name), Some(service)) => name.as_str() == service,
@@ -78,6 +83,7 @@ impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let action = match self.action {
             Action::Infer => "infer",
+            Action::Preview => "preview",
             Action::Metadata => "metadata",
             Action::Metrics => return f.write_str("metrics"),
         };

@@ -27,6 +27,8 @@ pub enum ConditionKind {
     Ready,
     /// The newest revision has all its replicas ready.
     PredictorReady,
+    /// The newest revision gets all the requests that name none.
+    RolledOut,
     /// The model was admitted to the store and its digests are right.
     ModelAdmitted,
     /// Every limit and sandbox rule that was asked for is in force.

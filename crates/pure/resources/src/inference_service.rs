@@ -27,6 +27,33 @@ pub struct InferenceService {
 pub struct InferenceServiceSpec {
     /// The model and how it runs.
     pub predictor: Predictor,
+    /// Which requests a revision gets while two of them share the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+}
+
+/// Which requests a revision gets while two of them share the traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Traffic {
+    /// What keeps a client with one revision. Without it every request is drawn by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+}
+
+/// What keeps a client with one revision; exactly one of the three.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sticky {
+    /// The value of this header, in gRPC of this metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The value of the cookie of this name, which the client sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+    /// The API key of the request; only `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<bool>,
 }
 
 /// The model and how it runs.
@@ -47,6 +74,18 @@ pub struct Predictor {
     /// Which requests that wait run together. Default: [`BATCH_SIZE_DEFAULT`] rows and no wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batcher: Option<Batcher>,
+    /// Percent of the requests that the newest revision gets once it is ready; the last one that had all of them keeps the
+    /// rest. Absent or 100, the newest one gets all. A change of it makes no revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_traffic_percent: Option<u32>,
+}
+
+impl Predictor {
+    /// The part that makes a revision: all but how much traffic it gets.
+    #[must_use]
+    pub fn revisioned(&self) -> Self {
+        Self { canary_traffic_percent: None, ..self.clone() }
+    }
 }
 
 /// Which requests that wait run together, where the model answers them as it does one by one.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::KeyRecord,
     id::{ReplicaId, Revision, ServiceName},
+    inference_service::Sticky,
+    status::RevisionTraffic,
 };
 
 /// Everything a gateway needs to serve. It replaces the one before; an older generation is refused.
@@ -31,8 +33,14 @@ pub struct RouteService {
     pub timeout_ms: u64,
     /// Requests that one replica works on at a time.
     pub container_concurrency: Option<u32>,
-    /// Revision for requests that name none: the newest one that is ready.
+    /// Revision for requests that name none and are not shared out: the one that gets most of them.
     pub default_revision: Option<Revision>,
+    /// How requests for predictions are shared out, the newest revision first, 100 percent in all. Empty when one gets all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<RevisionTraffic>,
+    /// What keeps a client with one revision of the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
     /// Revisions that can be named.
     pub revisions: Vec<RouteRevision>,
 }

@@ -26,6 +26,12 @@ pub struct InferenceServiceStatus {
     /// Newest revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest_created_revision: Option<Revision>,
+    /// Newest revision that has had all the traffic.
+    #[serde(default, rename = "latestRolledoutRevision", skip_serializing_if = "Option::is_none")]
+    pub latest_rolled_out_revision: Option<Revision>,
+    /// Revisions that requests are sent to, newest first, with their shares; 100 percent in all.
+    #[serde(default)]
+    pub traffic: Vec<RevisionTraffic>,
     /// Bundle of the newest revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundleDigest>,
@@ -35,6 +41,16 @@ pub struct InferenceServiceStatus {
     /// What the last plan did for this service, what it waits for, and which rule drove it.
     #[serde(default)]
     pub plan: Vec<String>,
+}
+
+/// One revision's share of the requests that name none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionTraffic {
+    /// The revision.
+    pub revision: Revision,
+    /// Its share.
+    pub percent: u32,
 }
 
 /// One replica as last observed.

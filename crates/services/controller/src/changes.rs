@@ -103,13 +103,19 @@ mod tests {
             protocol_version: None,
             resources: None,
         };
-        let predictor =
-            Predictor { model, min_replicas: None, container_concurrency: None, timeout: None, batcher: None };
+        let predictor = Predictor {
+            model,
+            min_replicas: None,
+            container_concurrency: None,
+            timeout: None,
+            batcher: None,
+            canary_traffic_percent: None,
+        };
         let object = InferenceService {
             api_version: API_VERSION.to_owned(),
             kind: "InferenceService".to_owned(),
             metadata: ObjectMeta::named(ServiceName::parse("spam").unwrap()),
-            spec: InferenceServiceSpec { predictor },
+            spec: InferenceServiceSpec { predictor, traffic: None },
             status: None,
         };
         Change { kind: ChangeKind::Added, object }

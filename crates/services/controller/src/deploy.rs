@@ -70,7 +70,8 @@ impl Deployer {
         Ok(created)
     }
 
-    /// Changes a service. A change of its spec or its model makes a new revision; no change changes nothing.
+    /// Changes a service. A change of its predictor or its model makes a new revision, unless it only shifts traffic; no change
+    /// changes nothing.
     pub(crate) async fn replace(&self, object: InferenceService) -> Result<InferenceService, ApiError> {
         let name = object.metadata.name.clone();
         let row = self.db.service(name.as_str()).await?;
@@ -88,7 +89,16 @@ impl Deployer {
         if !changed && same_meta && before.spec == after.spec {
             return Ok(row.object);
         }
-        let updated = write.update_service(&object, changed).await?;
+        let shifted = before.spec.predictor.canary_traffic_percent != after.spec.predictor.canary_traffic_percent
+            || before.spec.traffic != after.spec.traffic;
+        let updated = write.update_service(&object, changed || shifted).await?;
+        if shifted && !changed {
+            let message = match object.spec.predictor.canary_traffic_percent {
+                Some(percent) => format!("the newest revision is to get {percent} % of the requests"),
+                None => "the newest revision is to get all requests".to_owned(),
+            };
+            write.event(Severity::Normal, name.as_str(), "Updated", &message).await?;
+        }
         if changed {
             let number = Revision(latest.map_or(1, |latest| latest.revision.0 + 1));
             write.event(Severity::Normal, name.as_str(), "Updated", &format!("from `{}`", uri(&object))).await?;
@@ -193,9 +203,9 @@ fn admit<'a>(object: &InferenceService, row: Option<&'a ServiceRow>) -> Result<&
 
 /// Whether replicas of `latest` would not do. Where the model came from does not matter, only what it is.
 fn is_new(latest: &RevisionRow, predictor: &Predictor, bundle: &BundleDigest) -> bool {
-    let mut wanted = predictor.clone();
+    let mut wanted = predictor.revisioned();
     wanted.model.storage_uri.clone_from(&latest.predictor.model.storage_uri);
-    &latest.bundle != bundle || latest.predictor != wanted
+    &latest.bundle != bundle || latest.predictor.revisioned() != wanted
 }
 
 async fn add_revision(

@@ -43,6 +43,8 @@ impl Observation {
             name: service.name().clone(),
             revisions: revisions.map(|revision| self.desired_revision(revision)).collect(),
             deleting: service.deleting,
+            canary_percent: service.object.spec.predictor.canary_traffic_percent,
+            sticky: service.object.spec.traffic.as_ref().and_then(|traffic| traffic.sticky.clone()),
         }
     }
 
@@ -61,6 +63,7 @@ impl Observation {
             timeout_ms: predictor.timeout.unwrap_or(TIMEOUT_SECONDS_DEFAULT).saturating_mul(1000),
             container_concurrency: predictor.container_concurrency,
             shortfalls,
+            completed: row.completed,
             promoted: row.promoted,
         }
     }

@@ -104,9 +104,9 @@ impl<O: Orchestrator> Reconciler<O> {
     }
 
     async fn observe(&self) -> Result<Observation, Error> {
-        // Services before revisions: a status then never speaks of a generation whose revision it has not seen.
-        let (services, _) = self.db.services().await?;
-        let revisions = self.db.revisions().await?;
+        // At one time: a status never speaks of a generation whose revision it has not seen, and a revision gets the share
+        // that was asked for with it.
+        let (services, revisions) = self.db.desired().await?;
         let replicas = self.db.replicas().await?;
         let seen = self.orchestrator.observe(&replicas).await;
         let bundles = self.store.list()?.into_iter().collect();
@@ -152,6 +152,8 @@ impl<O: Orchestrator> Reconciler<O> {
         for action in &plan.actions {
             match action {
                 Action::Forget { replica } => write.delete_replica(replica).await?,
+                Action::Complete { service, revision } => write.set_completed(service, *revision, true).await?,
+                Action::Retire { service, revision } => write.set_completed(service, *revision, false).await?,
                 Action::Promote { service, revision } => write.promote(service, *revision).await?,
                 _ => {}
             }

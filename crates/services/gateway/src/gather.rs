@@ -21,7 +21,7 @@ use crate::{
     proxy,
     stack::{self, FIRST_MESSAGE_TIME, Gateway},
     statistics::{self, Statistics},
-    table::{Service, Table},
+    table::{Aim, Service, Table},
 };
 
 /// Replicas asked at a time, and the time each has.
@@ -83,7 +83,7 @@ impl Gateway {
     pub(crate) async fn contracts(&self, table: &Table, key: &KeyRecord) -> Result<Value, Refusal> {
         let _share = self.admit()?;
         let questions = index::seen(table, key).into_iter().filter_map(|service| {
-            let upstream = Arc::clone(service.target(None)?.upstreams.first()?);
+            let upstream = Arc::clone(service.target(Aim::default())?.upstreams.first()?);
             let path = format!("/v2/models/{}/openapi.json", service.name);
             Some(Question { upstream, path, bytes_max: contract::SOURCE_BYTES_MAX })
         });

@@ -33,6 +33,7 @@ mod proxy;
 mod retry;
 mod route;
 mod snapshot;
+mod split;
 mod stack;
 mod statistics;
 mod table;

@@ -12,7 +12,6 @@ use daemon::{
 };
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
-use resources::id::Revision;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -25,7 +24,7 @@ use crate::{
     pool::{SendError, Upstream},
     retry::{self, Failure, Progress},
     stack::Gateway,
-    table::Service,
+    table::{Aim, Service},
 };
 
 /// Longest time that a request waits for a replica: a model that loads longer is better refused, with `Retry-After`.
@@ -40,8 +39,8 @@ pub(crate) struct Call {
     pub protocol: Protocol,
     /// The service.
     pub service: Arc<Service>,
-    /// The revision, when the client names one.
-    pub revision: Option<Revision>,
+    /// Which revision it is for.
+    pub aim: Aim,
     /// When its head was there.
     pub started: Instant,
     /// When its answer must be over.
@@ -127,7 +126,7 @@ impl Gateway {
             generations.mark_unchanged();
             let service = self.tables.load().service(&call.service.name).cloned();
             call.service = service.ok_or_else(|| no_service(&call.service.name))?;
-            if let Some(revision) = call.revision.filter(|revision| !call.service.has(*revision)) {
+            if let Some(revision) = call.aim.revision.filter(|revision| !call.service.has(*revision)) {
                 return Err(no_revision(&call.service.name, &revision));
             }
             if let Some(found) = pick(call, avoid) {
@@ -211,8 +210,7 @@ fn attempt_span(call: &Call, found: &Found) -> Span {
 }
 
 fn pick(call: &Call, avoid: Option<&Arc<Upstream>>) -> Option<Found> {
-    let target = call.service.target(call.revision)?;
-    let upstream = target.pick(Instant::now(), rand::random(), avoid)?;
+    let (target, upstream) = call.service.pick(call.aim, Instant::now(), avoid)?;
     Some(Found { upstream: Arc::clone(upstream), metrics: Arc::clone(&target.metrics) })
 }
 

@@ -41,7 +41,7 @@ use crate::{
     peek::{self, PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
     proxy::{self, Call, no_revision, no_service},
     route::{self, GrpcMethod, ModelRoute, NoRoute, Route},
-    table::{Service, Table, Tables},
+    table::{Aim, Service, Table, Tables},
 };
 
 mod embeddings;
@@ -190,8 +190,8 @@ impl Gateway {
             }
             Route::RepositoryChange => Err(Refusal::new(Kind::Unimplemented, index::NO_CHANGE)),
             Route::Statistics(route) => {
-                let (service, revision) = find(&table, key, route)?;
-                let sum = Box::pin(self.statistics(&service, revision)).await?;
+                let (service, aim) = find(&table, key, route, &head.headers)?;
+                let sum = Box::pin(self.statistics(&service, aim.revision)).await?;
                 Ok(gather::answer(Protocol::Rest, &sum))
             }
             Route::Metrics => {
@@ -200,12 +200,12 @@ impl Gateway {
                 Ok(own::text(text, merge::CONTENT_TYPE))
             }
             Route::Model(route) => {
-                let (service, revision) = find(&table, key, route)?;
-                if route.ready && service.target(revision).is_none_or(|target| target.upstreams.is_empty()) {
+                let (service, aim) = find(&table, key, route, &head.headers)?;
+                if route.ready && service.target(aim).is_none_or(|target| target.upstreams.is_empty()) {
                     return Ok(own::health("ready", false));
                 }
                 drop(table);
-                self.rest_call(asked, head, body, (service, revision)).await
+                self.rest_call(asked, head, body, (service, aim)).await
             }
         }
     }
@@ -215,7 +215,7 @@ impl Gateway {
         asked: &Asked,
         mut head: Parts,
         body: &mut Option<Incoming>,
-        (service, revision): (Arc<Service>, Option<Revision>),
+        (service, aim): (Arc<Service>, Aim),
     ) -> Result<Response<DownBody>, Refusal> {
         let asked_for = head.headers.get(headers::TIMEOUT_MS).map(|value| deadline::milliseconds(value.as_bytes()));
         let asked_for = asked_for.transpose().map_err(|error| Refusal::new(Kind::Malformed, error.to_string()))?;
@@ -225,7 +225,7 @@ impl Gateway {
         let payload = self.read(Protocol::Rest, body, deadline).await?;
         let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Rest, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, revision, deadline, shares, span })).await
+        self.forward(call(asked, head, payload, Target { service, aim, deadline, shares, span })).await
     }
 
     async fn grpc(
@@ -278,22 +278,22 @@ impl Gateway {
         let gateway = self.admit()?;
         let first = asked.started + asked_for.unwrap_or(FIRST_MESSAGE_TIME).min(FIRST_MESSAGE_TIME);
         let payload = self.read(Protocol::Grpc, body, first).await?;
-        let (service, revision) = {
+        let (service, aim) = {
             let window = payload.held().map(|held| held.window(PREFIX_LEN + WINDOW_BYTES_MAX)).unwrap_or_default();
             let model = peek_model(&window)?;
             let action = method.action().unwrap_or(Action::Infer);
             let version = (!model.version.is_empty()).then_some(model.version);
             // The key is looked up again, in the configuration that also names the service.
             let key = authenticate(&table, &head.headers)?;
-            find(&table, key, ModelRoute { service: model.name, version, action, ready: false })?
+            find(&table, key, ModelRoute { service: model.name, version, action, ready: false }, &head.headers)?
         };
         drop(table);
         if method == GrpcMethod::ModelStatistics {
             drop(gateway);
-            let sum = Box::pin(self.statistics(&service, revision)).await?;
+            let sum = Box::pin(self.statistics(&service, aim.revision)).await?;
             return Ok(gather::answer(Protocol::Grpc, &sum));
         }
-        let unready = service.target(revision).is_none_or(|target| target.upstreams.is_empty());
+        let unready = service.target(aim).is_none_or(|target| target.upstreams.is_empty());
         if method == GrpcMethod::ModelReady && unready {
             return Ok(own::grpc_flag(false));
         }
@@ -301,7 +301,7 @@ impl Gateway {
         let shares = Shares { gateway: Some(gateway), service: Some(admit_to(&service)?), replica: None };
         let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Grpc, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, revision, deadline, shares, span })).await
+        self.forward(call(asked, head, payload, Target { service, aim, deadline, shares, span })).await
     }
 
     /// The span of a request that was let in. One that was refused has none: strangers do not fill the collector.
@@ -377,18 +377,18 @@ impl Gateway {
 
 struct Target {
     service: Arc<Service>,
-    revision: Option<Revision>,
+    aim: Aim,
     deadline: Instant,
     shares: Shares,
     span: Span,
 }
 
 fn call(asked: &Asked, head: Parts, payload: Payload, target: Target) -> Call {
-    let Target { service, revision, deadline, shares, span } = target;
+    let Target { service, aim, deadline, shares, span } = target;
     Call {
         protocol: asked.protocol,
         service,
-        revision,
+        aim,
         started: asked.started,
         deadline,
         head,
@@ -411,18 +411,47 @@ fn authorise(key: &KeyRecord, action: Action, service: Option<&str>) -> Result<(
     Authorizer::authorise(key, action, service).map_err(|error| Refusal::new(Kind::Forbidden, error.to_string()))
 }
 
-/// The service and revision that `route` names, as far as `key` may know of them. Whether a service exists is learnt only
-/// by keys that would be let in.
-fn find(table: &Table, key: &KeyRecord, route: ModelRoute<'_>) -> Result<(Arc<Service>, Option<Revision>), Refusal> {
-    authorise(key, route.action, Some(route.service))?;
-    let service = table.service(route.service).ok_or_else(|| no_service(route.service))?;
-    let Some(version) = route.version else { return Ok((Arc::clone(service), None)) };
+/// The service that `route` names and what of it the request is for, as far as `key` may know of them. Whether a service exists
+/// is learnt only by keys that would be let in.
+fn find(
+    table: &Table,
+    key: &KeyRecord,
+    route: ModelRoute<'_>,
+    headers: &HeaderMap,
+) -> Result<(Arc<Service>, Aim), Refusal> {
+    let (name, infers) = (route.service, route.action == Action::Infer);
+    let Some(version) = route.version else {
+        authorise(key, route.action, Some(name))?;
+        let service = table.service(name).ok_or_else(|| no_service(name))?;
+        // Metadata and readiness are those of the default revision, whatever is shared out.
+        let aim = if infers { service.aim(headers, &key.id) } else { Aim::default() };
+        return Ok((Arc::clone(service), aim));
+    };
+    authorise(key, route.action, Some(name)).or_else(|refusal| {
+        if infers { authorise(key, Action::Preview, Some(name)).map_err(|_| refusal) } else { Err(refusal) }
+    })?;
+    let service = table.service(name).ok_or_else(|| no_service(name))?;
     let revision = Some(version).filter(|version| version.bytes().all(|byte| byte.is_ascii_digit()));
     let revision = revision.and_then(|version| version.parse().ok()).map(Revision);
-    match revision.filter(|revision| service.has(*revision)) {
-        Some(revision) => Ok((Arc::clone(service), Some(revision))),
-        None => Err(no_revision(route.service, &version)),
+    let revision = revision.filter(|revision| service.has(*revision)).ok_or_else(|| no_revision(name, &version))?;
+    if infers {
+        may_ask(key, service, revision)?;
     }
+    Ok((Arc::clone(service), Aim { revision: Some(revision), ticket: None }))
+}
+
+/// A revision that requests reach anyway is asked by its number with `infer:`, any other with `preview:`.
+fn may_ask(key: &KeyRecord, service: &Service, revision: Revision) -> Result<(), Refusal> {
+    let name = &service.name;
+    if service.shares(revision) {
+        return authorise(key, Action::Infer, Some(name));
+    }
+    authorise(key, Action::Preview, Some(name)).map_err(|_| {
+        let text = format!(
+            "revision {revision} of `{name}` gets no requests: asking it needs the permission `preview:{name}`"
+        );
+        Refusal::new(Kind::Forbidden, text)
+    })
 }
 
 fn admit_to(service: &Service) -> Result<Share, Refusal> {

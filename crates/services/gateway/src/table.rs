@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use access::{Authorizer, KeyRecordError};
 use arc_swap::ArcSwap;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use resources::{
     id::Revision,
     inference_service::TIMEOUT_SECONDS_MAX,
@@ -17,6 +17,7 @@ use crate::{
     limit::Counter,
     metrics::{Metrics, RevisionMetrics, ServiceMetrics},
     pool::Upstream,
+    split::Split,
 };
 
 /// Services in a configuration: two orders of magnitude over what one machine serves.
@@ -41,6 +42,9 @@ pub(crate) enum SnapshotError {
     /// The default revision is not among the revisions.
     #[error("the default revision of `{0}` is not among its revisions")]
     Default(String),
+    /// The shares do not give out everything, or one is of a revision that is not there.
+    #[error("the shares of `{0}` are not 100 percent of revisions that are there")]
+    Split(String),
     /// A time is zero or longer than a service may ask for.
     #[error("the time-out of `{0}` is not between 1 ms and {TIMEOUT_SECONDS_MAX} s")]
     Timeout(String),
@@ -77,7 +81,18 @@ pub(crate) struct Service {
     /// What is counted.
     pub metrics: Arc<ServiceMetrics>,
     default_revision: Option<Revision>,
+    /// How requests for predictions are shared out; nothing when the default revision gets them all.
+    split: Option<Split>,
     revisions: Vec<Target>,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Aim {
+    /// The revision, when the client names one.
+    pub revision: Option<Revision>,
+    /// Its ticket, where requests are shared out: it stays with the request when that is sent again.
+    pub ticket: Option<u32>,
 }
 
 /// A revision as requests see it.
@@ -176,6 +191,7 @@ impl Service {
             in_flight: before.map(|service| service.in_flight.clone()).unwrap_or_default(),
             metrics: before.map_or_else(made, |service| Arc::clone(&service.metrics)),
             default_revision: route.default_revision,
+            split: Split::new(&route.split, route.sticky.as_ref()),
             revisions: targets.collect(),
         }
     }
@@ -184,9 +200,40 @@ impl Service {
         self.revisions.iter().find(|target| target.revision == revision)
     }
 
-    /// The revision asked for, or the default one. Nothing when there is none.
-    pub(crate) fn target(&self, revision: Option<Revision>) -> Option<&Target> {
-        self.find(revision.or(self.default_revision)?)
+    /// The revision asked for, the one that the ticket draws, or the default one. Nothing when there is none.
+    pub(crate) fn target(&self, aim: Aim) -> Option<&Target> {
+        let drawn = || self.split.as_ref()?.draw(aim.ticket?);
+        self.find(aim.revision.or_else(drawn).or(self.default_revision)?)
+    }
+
+    /// What a request for predictions that names no revision is for.
+    pub(crate) fn aim(&self, headers: &HeaderMap, key: &str) -> Aim {
+        let ticket = self.split.as_ref().map(|split| split.ticket(headers, key, rand::random()));
+        Aim { revision: None, ticket }
+    }
+
+    /// Whether requests that name no revision may reach this one.
+    pub(crate) fn shares(&self, revision: Revision) -> bool {
+        match &self.split {
+            Some(split) => split.revisions().any(|shares| shares == revision),
+            None => self.default_revision == Some(revision),
+        }
+    }
+
+    /// A replica for the next try, and its revision. What a revision of a split cannot answer now goes to the other one.
+    pub(crate) fn pick(
+        &self,
+        aim: Aim,
+        now: Instant,
+        avoid: Option<&Arc<Upstream>>,
+    ) -> Option<(&Target, &Arc<Upstream>)> {
+        let of = |target| Target::pick(target, now, rand::random(), avoid).map(|upstream| (target, upstream));
+        let first = self.target(aim)?;
+        of(first).or_else(|| {
+            let split = self.split.as_ref().filter(|_| aim.revision.is_none() && aim.ticket.is_some())?;
+            let others = split.revisions().filter(|other| *other != first.revision);
+            others.filter_map(|other| self.find(other)).find_map(of)
+        })
     }
 
     /// Every revision.
@@ -211,7 +258,7 @@ impl Service {
 
     /// Whether a request that names no revision would be answered.
     pub(crate) fn is_ready(&self) -> bool {
-        self.target(None).is_some_and(|target| !target.upstreams.is_empty())
+        self.target(Aim::default()).is_some_and(|target| !target.upstreams.is_empty())
     }
 }
 
@@ -269,6 +316,11 @@ fn check_service(service: &RouteService) -> Result<(), SnapshotError> {
     }
     if service.default_revision.is_some_and(|default| !service.revisions.iter().any(|each| each.revision == default)) {
         return Err(SnapshotError::Default(name()));
+    }
+    let sum: u64 = service.split.iter().map(|share| u64::from(share.percent)).sum();
+    let is_there = |revision: Revision| service.revisions.iter().any(|each| each.revision == revision);
+    if !service.split.is_empty() && (sum != 100 || !service.split.iter().all(|share| is_there(share.revision))) {
+        return Err(SnapshotError::Split(name()));
     }
     let mut endpoints = service.revisions.iter().flat_map(|revision| &revision.endpoints);
     if endpoints.clone().count() > ENDPOINTS_MAX || service.revisions.len() > ENDPOINTS_MAX {

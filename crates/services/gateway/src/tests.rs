@@ -10,5 +10,6 @@ mod lifecycle;
 mod limits;
 mod retries;
 mod smuggling;
+mod split;
 mod support;
 mod traces;

@@ -113,6 +113,33 @@ Examples:
   echo '[[5.1, 3.5, 1.4, 0.2]]' | berth infer iris --input -
   BERTH_API_KEY=$(cat reader.key) berth infer spam --input rows.npy --url https://models.example:8443 --tls-ca ca.pem";
 
+pub(super) const ROLLOUT: &str = "\
+A new revision with `canaryTrafficPercent` (`berth deploy --canary 10`) gets that share of the requests once it is
+ready; the last one that had all of them keeps the rest.
+
+Examples:
+  berth deploy spam spam-2.onnx --canary 10
+  berth rollout status spam
+  berth rollout promote spam
+  berth rollout abort spam";
+
+pub(super) const ROLLOUT_STATUS: &str = "\
+Examples:
+  berth rollout status spam
+  berth rollout status spam -o json";
+
+pub(super) const ROLLOUT_PROMOTE: &str = "\
+The replicas of the revision before finish their requests and stop. It can be gone back to with `berth rollout abort`.
+
+Examples:
+  berth rollout promote spam";
+
+pub(super) const ROLLOUT_ABORT: &str = "\
+Works after a promotion too: the revision before is started again, and gets the requests once it is ready.
+
+Examples:
+  berth rollout abort spam";
+
 pub(super) const KEY: &str = "\
 Examples:
   berth key create reader --allow infer:spam

@@ -54,6 +54,7 @@ pub(super) async fn deploy(context: &Context, args: &Deploy) -> Result<(), Failu
         }
         predictor.min_replicas = args.replicas.or(predictor.min_replicas);
         predictor.timeout = args.timeout.or(predictor.timeout);
+        predictor.canary_traffic_percent = args.canary.or(predictor.canary_traffic_percent).filter(|n| *n < 100);
         service
     };
     let mut progress = context.progress();
@@ -180,12 +181,19 @@ fn new(name: ServiceName) -> InferenceService {
         protocol_version: None,
         resources: None,
     };
-    let predictor = Predictor { model, min_replicas: None, container_concurrency: None, timeout: None, batcher: None };
+    let predictor = Predictor {
+        model,
+        min_replicas: None,
+        container_concurrency: None,
+        timeout: None,
+        batcher: None,
+        canary_traffic_percent: None,
+    };
     InferenceService {
         api_version: API_VERSION.to_owned(),
         kind: "InferenceService".to_owned(),
         metadata: ObjectMeta::named(name),
-        spec: InferenceServiceSpec { predictor },
+        spec: InferenceServiceSpec { predictor, traffic: None },
         status: None,
     }
 }

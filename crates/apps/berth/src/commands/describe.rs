@@ -66,6 +66,7 @@ fn head(context: &Context, service: &InferenceService, status: &InferenceService
         ("Format", predictor.model.model_format.name.clone()),
         ("Bundle", or_none(status.bundle.as_ref().map(ToString::to_string))),
         ("Revision", revisions),
+        ("Traffic", traffic(status)),
         ("Replicas", format!("{} wanted, {ready} ready", predictor.min_replicas.unwrap_or(1))),
         (
             "Concurrency",
@@ -80,6 +81,13 @@ fn head(context: &Context, service: &InferenceService, status: &InferenceService
         text.push_str(&format!("{:<14}{value}\n", format!("{label}:")));
     }
     text
+}
+
+/// `10 % to revision 2, 90 % to revision 1`.
+fn traffic(status: &InferenceServiceStatus) -> String {
+    let shares = status.traffic.iter().map(|share| format!("{} % to revision {}", share.percent, share.revision));
+    let shares: Vec<String> = shares.collect();
+    if shares.is_empty() { "<none>".to_owned() } else { shares.join(", ") }
 }
 
 fn map(map: &BTreeMap<String, String>) -> String {

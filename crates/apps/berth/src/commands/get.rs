@@ -11,6 +11,7 @@ use resources::{
 };
 use serde_json::json;
 
+use super::rollout;
 use crate::{
     cli::Get,
     context::Context,
@@ -71,9 +72,9 @@ fn print(context: &Context, args: &Get, services: &[&InferenceService]) -> Resul
 
 fn header(out: Output) -> &'static [&'static str] {
     if out.is_wide() {
-        &["NAME", "STATUS", "REPLICAS", "REVISION", "RESTARTS", "AGE", "URL", "MODEL", "BUNDLE"]
+        &["NAME", "STATUS", "REPLICAS", "REVISION", "TRAFFIC", "RESTARTS", "AGE", "URL", "MODEL", "BUNDLE"]
     } else {
-        &["NAME", "STATUS", "REPLICAS", "REVISION", "RESTARTS", "AGE", "URL"]
+        &["NAME", "STATUS", "REPLICAS", "REVISION", "TRAFFIC", "RESTARTS", "AGE", "URL"]
     }
 }
 
@@ -81,7 +82,12 @@ fn row(out: Output, service: &InferenceService, now_ms: u64) -> Vec<String> {
     let status = service.status.clone().unwrap_or_default();
     let predictor = &service.spec.predictor;
     let (word, tone) = word(service);
-    let ready = status.replicas.iter().filter(|replica| replica.phase == ReplicaPhase::Ready).count();
+    // Beside an older revision, only those of the newest count towards what is wanted of it.
+    let newest = status.latest_created_revision;
+    let counts = |replica: &&resources::status::ReplicaStatus| {
+        replica.phase == ReplicaPhase::Ready && (status.traffic.len() < 2 || Some(replica.revision) == newest)
+    };
+    let ready = status.replicas.iter().filter(counts).count();
     let restarts: u32 = status.replicas.iter().map(|replica| replica.restarts).max().unwrap_or(0);
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "<none>".to_owned());
     let mut row = vec![
@@ -89,6 +95,7 @@ fn row(out: Output, service: &InferenceService, now_ms: u64) -> Vec<String> {
         out.toned(&word, tone),
         format!("{ready}/{}", predictor.min_replicas.unwrap_or(1)),
         or_none(status.latest_ready_revision.map(|revision| revision.to_string())),
+        rollout::shares(&status.traffic),
         restarts.to_string(),
         service.metadata.creation_timestamp.as_deref().map_or_else(|| "?".to_owned(), |time| age(time, now_ms)),
         or_none(status.url),
@@ -117,7 +124,7 @@ pub(super) fn word(service: &InferenceService) -> (String, Tone) {
 }
 
 /// Place of the age in a row.
-const AGE: usize = 5;
+const AGE: usize = 6;
 
 /// A table that grows: columns keep the width they began with, or get wider.
 struct Watched {

@@ -17,7 +17,7 @@ use crate::{context::Context, failure::Failure};
 /// Name of the key.
 const NAME: &str = "local";
 /// Everything that people do with models of their own machine.
-const ALLOW: [&str; 2] = ["infer:*", "metrics"];
+const ALLOW: [&str; 3] = ["infer:*", "preview:*", "metrics"];
 
 /// Makes sure that the key is there and that its file holds it.
 pub(super) async fn ensure(context: &Context) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub(super) async fn ensure(context: &Context) -> Result<(), Failure> {
     let keys = client.keys().await?.items;
     let known = keys.iter().find(|key| key.name == NAME);
     match fs::read_to_string(&file) {
-        Ok(text) if known.is_some_and(|key| is_of(text.trim(), key)) => return Ok(()),
+        Ok(text) if known.is_some_and(|key| is_of(text.trim(), key) && permits_all(key)) => return Ok(()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Failure::io("read", &file, &error)),
         _ => {}
     }
@@ -39,6 +39,11 @@ pub(super) async fn ensure(context: &Context) -> Result<(), Failure> {
     let allow: Result<Vec<Permission>, _> = ALLOW.into_iter().map(Permission::parse).collect();
     let created = client.create_key(&KeyCreate { name, allow: allow.map_err(|error| broken(&error))? }).await?;
     write_private(&file, format!("{}\n", created.key).as_bytes()).map_err(|error| Failure::io("write", &file, &error))
+}
+
+/// Whether a key permits what it is made for; one of an earlier version may not.
+fn permits_all(key: &KeyView) -> bool {
+    ALLOW.iter().all(|wanted| key.allow.iter().any(|allowed| allowed.to_string() == *wanted))
 }
 
 /// Whether a text is the key of this id, as far as can be seen without its digest.

@@ -11,6 +11,7 @@ enum Event {
     Pass(u32),
     Deploy(u8, u32),
     Delete(u8),
+    Canary(u8, Option<u32>),
     Ready(usize),
     Exit(usize),
     Gone(usize),
@@ -24,6 +25,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0_u32..400).prop_map(Event::Pass),
         2 => (0_u8..3, 1_u32..5).prop_map(|(name, count)| Event::Deploy(name, count)),
         1 => (0_u8..3).prop_map(Event::Delete),
+        2 => (0_u8..3, proptest::option::of(0_u32..=100)).prop_map(|(name, percent)| Event::Canary(name, percent)),
         6 => any::<usize>().prop_map(Event::Ready),
         3 => any::<usize>().prop_map(Event::Exit),
         3 => any::<usize>().prop_map(Event::Gone),
@@ -57,6 +59,7 @@ fn happen(world: &mut World, event: &Event) {
                 service.deleting = true;
             }
         }
+        Event::Canary(name, percent) => world.canary(&format!("s{name}"), *percent),
         Event::Ready(at) => {
             if let Some(id) = pick(world, *at, starting) {
                 world.ready(&id.0);
@@ -117,13 +120,23 @@ proptest! {
         for service in &world.input.services {
             prop_assert!(!service.deleting);
             let newest = service.revisions.last().unwrap();
-            prop_assert!(newest.promoted);
+            prop_assert!(newest.completed);
+            let percent = service.canary_percent.unwrap_or(100);
+            let stable = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted && percent < 100);
+            prop_assert!(newest.promoted || stable.is_some());
             let running: Vec<_> =
                 world.input.replicas.iter().filter(|replica| replica.service == service.name).collect();
-            prop_assert!(running.iter().all(|replica| replica.revision == newest.revision));
-            prop_assert_eq!(u32::try_from(running.len()).unwrap(), newest.min_replicas);
+            for desired in [Some(newest), stable].into_iter().flatten() {
+                prop_assert!(desired.completed);
+                let mine = running.iter().filter(|replica| replica.revision == desired.revision).count();
+                prop_assert_eq!(u32::try_from(mine).unwrap(), desired.min_replicas);
+            }
+            let wanted = newest.min_replicas + stable.map_or(0, |stable| stable.min_replicas);
+            prop_assert_eq!(u32::try_from(running.len()).unwrap(), wanted);
             let route = world.routes.iter().find(|route| route.name == service.name).unwrap();
-            prop_assert_eq!(route.default_revision, Some(newest.revision));
+            prop_assert_eq!(route.split.first().map_or(100, |share| share.percent), if stable.is_some() { percent } else { 100 });
+            let most = stable.filter(|_| percent <= 50).map_or(newest.revision, |stable| stable.revision);
+            prop_assert_eq!(route.default_revision, Some(most));
             prop_assert_eq!(route.revisions.iter().map(|each| each.endpoints.len()).sum::<usize>(), running.len());
         }
     }

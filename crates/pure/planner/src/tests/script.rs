@@ -39,6 +39,8 @@ impl Player {
             [""] | ["#", ..] => {}
             ["at", ms] => world.input.now_ms = ms.parse().unwrap(),
             ["deploy", name, "replicas", count] => world.deploy(name, count.parse().unwrap()),
+            ["canary", name, "none"] => world.canary(name, None),
+            ["canary", name, percent] => world.canary(name, Some(percent.parse().unwrap())),
             ["delete", name] => {
                 world.input.services.iter_mut().find(|service| service.name.as_str() == *name).unwrap().deleting = true;
             }
@@ -99,7 +101,9 @@ fn action(action: &Action) -> String {
         Action::Stop { replica, .. } => format!("stop {replica}"),
         Action::Kill { replica, failed, .. } => format!("kill {replica}{}", if *failed { " as failed" } else { "" }),
         Action::Forget { replica } => format!("forget {replica}"),
+        Action::Complete { service, revision } => format!("complete {service} {revision}"),
         Action::Promote { service, revision } => format!("promote {service} {revision}"),
+        Action::Retire { service, revision } => format!("retire {service} {revision}"),
         Action::Remove { service } => format!("remove {service}"),
     }
 }
@@ -113,5 +117,10 @@ fn route(route: &RouteService) -> String {
             format!("{} [{}]", each.revision, endpoints.join(" "))
         })
         .collect();
-    format!("route {} default {}: {}", route.name, route.default_revision.unwrap(), revisions.join(", "))
+    let mut text =
+        format!("route {} default {}: {}", route.name, route.default_revision.unwrap(), revisions.join(", "));
+    for share in &route.split {
+        text.push_str(&format!(", {} % to {}", share.percent, share.revision));
+    }
+    text
 }

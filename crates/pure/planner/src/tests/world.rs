@@ -79,14 +79,25 @@ impl World {
                 }
             }
             Action::Forget { replica } => self.input.replicas.retain(|known| &known.id != replica),
-            Action::Promote { service, revision } => {
-                let service = self.input.services.iter_mut().find(|known| &known.name == service).unwrap();
-                service.revisions.iter_mut().find(|known| known.revision == *revision).unwrap().promoted = true;
-            }
+            Action::Complete { service, revision } => self.revision(service, *revision).completed = true,
+            Action::Promote { service, revision } => self.revision(service, *revision).promoted = true,
+            Action::Retire { service, revision } => self.revision(service, *revision).completed = false,
             Action::Remove { service } => {
                 self.input.services.retain(|known| &known.name != service);
                 self.input.histories.retain(|history| &history.service != service);
             }
+        }
+    }
+
+    fn revision(&mut self, name: &ServiceName, revision: Revision) -> &mut DesiredRevision {
+        let service = self.input.services.iter_mut().find(|known| &known.name == name).unwrap();
+        service.revisions.iter_mut().find(|known| known.revision == revision).unwrap()
+    }
+
+    /// Sets the share of the newest revision of a service.
+    pub(crate) fn canary(&mut self, name: &str, percent: Option<u32>) {
+        for service in self.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+            service.canary_percent = percent;
         }
     }
 
@@ -100,7 +111,13 @@ impl World {
         let name = ServiceName::parse(name).unwrap();
         let known = self.input.services.iter().position(|service| service.name == name);
         let at = known.unwrap_or_else(|| {
-            self.input.services.push(DesiredService { name, revisions: Vec::new(), deleting: false });
+            self.input.services.push(DesiredService {
+                name,
+                revisions: Vec::new(),
+                deleting: false,
+                canary_percent: None,
+                sticky: None,
+            });
             self.input.services.len() - 1
         });
         let service = &mut self.input.services[at];
@@ -113,6 +130,7 @@ impl World {
             timeout_ms: 60_000,
             container_concurrency: None,
             shortfalls: Vec::new(),
+            completed: false,
             promoted: false,
         });
     }

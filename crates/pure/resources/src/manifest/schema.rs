@@ -9,6 +9,8 @@ pub(super) enum Kind {
     Name,
     /// A whole number from 0.
     Integer,
+    /// Yes or no.
+    Boolean,
     /// Text or number: `500m`, `2`, `256Mi`.
     Quantity,
     /// Text by text.
@@ -59,6 +61,8 @@ pub(super) static PLACES: &[(&str, &Schema)] = &[
     ("", &INFERENCE_SERVICE),
     ("metadata", &METADATA),
     ("spec", &SPEC),
+    ("spec.traffic", &TRAFFIC),
+    ("spec.traffic.sticky", &STICKY),
     ("spec.predictor", &PREDICTOR),
     ("spec.predictor.batcher", &BATCHER),
     ("spec.predictor.model", &MODEL),
@@ -89,12 +93,20 @@ static METADATA: Schema = Schema {
 };
 
 static SPEC: Schema = Schema {
-    fields: &[must("predictor", Kind::Object(&PREDICTOR))],
+    fields: &[must("predictor", Kind::Object(&PREDICTOR)), may("traffic", Kind::Object(&TRAFFIC))],
     unsupported: &[
         ("transformer", "transform in the client, or in the model's graph"),
         ("explainer", REMOVE),
-        ("canary", "a new revision takes over once it is ready"),
+        ("canary", "write `canaryTrafficPercent` under `predictor`"),
+        ("canaryTrafficPercent", "write it under `predictor`"),
     ],
+};
+
+static TRAFFIC: Schema = Schema { fields: &[may("sticky", Kind::Object(&STICKY))], unsupported: &[] };
+
+static STICKY: Schema = Schema {
+    fields: &[may("header", Kind::Text), may("cookie", Kind::Text), may("key", Kind::Boolean)],
+    unsupported: &[],
 };
 
 static BATCHER: Schema = Schema {
@@ -109,6 +121,7 @@ static PREDICTOR: Schema = Schema {
         may("containerConcurrency", Kind::Integer),
         may("timeout", Kind::Integer),
         may("batcher", Kind::Object(&BATCHER)),
+        may("canaryTrafficPercent", Kind::Integer),
     ],
     unsupported: &[
         ("name", REMOVE),
@@ -117,9 +130,11 @@ static PREDICTOR: Schema = Schema {
         ("scaleMetric", NO_SCALING),
         ("scaleMetricType", NO_SCALING),
         ("autoScaling", NO_SCALING),
-        ("canaryTrafficPercent", "a new revision takes over once it is ready"),
         ("logger", REMOVE),
-        ("deploymentStrategy", "a new revision takes over once it is ready"),
+        (
+            "deploymentStrategy",
+            "a new revision takes over once it is ready, or step by step with `canaryTrafficPercent`",
+        ),
         ("labels", "put them under `metadata`"),
         ("annotations", "put them under `metadata`"),
         ("storageUris", "name one bundle in `model.storageUri`"),

@@ -82,7 +82,8 @@ fn unknown_fields_name_the_nearest() {
     );
     assert_eq!(
         changed("minReplicas", "zebra"),
-        "spec.predictor.zebra: unknown field `zebra`; known are `model`, `minReplicas`, `containerConcurrency`, `timeout`, `batcher`"
+        "spec.predictor.zebra: unknown field `zebra`; known are `model`, `minReplicas`, `containerConcurrency`, `timeout`, `batcher`, \
+         `canaryTrafficPercent`"
     );
 }
 
@@ -90,7 +91,6 @@ fn unknown_fields_name_the_nearest() {
 fn fields_of_kserve_are_refused_by_name() {
     for (field, instead) in [
         ("maxReplicas: 3", "minReplicas"),
-        ("canaryTrafficPercent: 10", "takes over once it is ready"),
         ("logger: {mode: all}", "remove it"),
         ("scaleMetric: rps", "minReplicas"),
         ("sklearn: {storageUri: 's3://a'}", "export the model to ONNX"),
@@ -338,4 +338,31 @@ proptest! {
     fn any_uri_is_read_or_refused(uri in ".{0,100}") {
         drop(storage_source(&uri));
     }
+}
+
+#[test]
+fn shares_of_traffic_and_what_clients_stick_by() {
+    let sticky = |text: &str| changed("spec:\n", &format!("spec:\n  traffic: {{sticky: {text}}}\n"));
+    let read = |text: &str| {
+        let manifest = SPAM.replace("spec:\n", &format!("spec:\n  traffic: {{sticky: {text}}}\n"));
+        parse(&manifest).unwrap()[0].spec.traffic.clone().unwrap().sticky.unwrap()
+    };
+    assert_eq!(read("{header: X-User}").header.as_deref(), Some("X-User"));
+    assert_eq!(read("{cookie: session}").cookie.as_deref(), Some("session"));
+    assert_eq!(read("{key: true}").key, Some(true));
+    assert!(sticky("{}").contains("expected one of `header`, `cookie` and `key`, found 0"));
+    assert!(sticky("{header: a, cookie: b}").contains("found 2"));
+    assert!(sticky("{key: false}").contains("leave `sticky` out"));
+    assert!(sticky("{key: 1}").contains("expected `true` or `false`, found the number `1`"));
+    assert!(sticky("{header: 'a b'}").contains("`a b` is no name of a header"));
+    assert!(sticky("{header: Authorization}").contains("write `key: true`"));
+    assert!(sticky("{header: cookie}").contains("write `cookie:`"));
+    let manifest = SPAM.replace("minReplicas: 2", "canaryTrafficPercent: 0");
+    let predictor = parse(&manifest).unwrap()[0].spec.predictor.clone();
+    assert_eq!(predictor.canary_traffic_percent, Some(0));
+    assert_eq!(predictor.revisioned().canary_traffic_percent, None);
+    assert_eq!(
+        changed("minReplicas: 2", "canaryTrafficPercent: 101"),
+        "spec.predictor.canaryTrafficPercent: expected 0 to 100 percent, found `101`"
+    );
 }

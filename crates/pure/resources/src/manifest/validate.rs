@@ -5,7 +5,7 @@ use crate::{
     API_VERSION,
     inference_service::{
         BATCH_LATENCY_MS_MAX, BATCH_SIZE_MAX, InferenceService, MODEL_FORMATS, Model, Predictor, REPLICAS_MAX,
-        ResourceRequirements, TIMEOUT_SECONDS_MAX,
+        ResourceRequirements, Sticky, TIMEOUT_SECONDS_MAX,
     },
     meta::ObjectMeta,
     quantity::{self, QuantityError},
@@ -21,6 +21,8 @@ const LABEL_LEN_MAX: usize = 63;
 const LABEL_PREFIX_LEN_MAX: usize = 253;
 /// Highest `containerConcurrency`: far more than one process can work on.
 const CONCURRENCY_MAX: u32 = 65_535;
+/// Characters of a header's or a cookie's name: more than any in use, and short enough to compare for every request.
+const TOKEN_LEN_MAX: usize = 64;
 /// The one kind.
 const KIND: &str = "InferenceService";
 
@@ -38,6 +40,9 @@ pub fn validate(service: &InferenceService) -> Vec<FieldError> {
     metadata(&service.metadata, &mut wrong);
     predictor(&service.spec.predictor, &mut wrong);
     model(&service.spec.predictor.model, &mut wrong);
+    if let Some(found) = service.spec.traffic.as_ref().and_then(|traffic| traffic.sticky.as_ref()) {
+        sticky(found, &mut wrong);
+    }
     errors
 }
 
@@ -107,6 +112,9 @@ fn predictor(predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
     if let Some(n) = predictor.timeout.filter(|n| !(1..=TIMEOUT_SECONDS_MAX).contains(n)) {
         wrong("spec.predictor.timeout", format!("expected 1 to {TIMEOUT_SECONDS_MAX} seconds, found `{n}`"));
     }
+    if let Some(n) = predictor.canary_traffic_percent.filter(|n| *n > 100) {
+        wrong("spec.predictor.canaryTrafficPercent", format!("expected 0 to 100 percent, found `{n}`"));
+    }
     let batcher = predictor.batcher.unwrap_or_default();
     if let Some(n) = batcher.max_batch_size.filter(|n| !(1..=BATCH_SIZE_MAX).contains(n)) {
         let text = format!("expected 1 to {BATCH_SIZE_MAX}, found `{n}`: 1 runs every request by itself");
@@ -116,6 +124,45 @@ fn predictor(predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
         let text = format!("expected 0 to {BATCH_LATENCY_MS_MAX} milliseconds, found `{n}`");
         wrong("spec.predictor.batcher.maxLatency", text);
     }
+}
+
+fn sticky(sticky: &Sticky, wrong: &mut impl FnMut(&str, String)) {
+    const PATH: &str = "spec.traffic.sticky";
+    let Sticky { header, cookie, key } = sticky;
+    let given = usize::from(header.is_some()) + usize::from(cookie.is_some()) + usize::from(key.is_some());
+    if given != 1 {
+        wrong(PATH, format!("expected one of `header`, `cookie` and `key`, found {given}"));
+    }
+    if *key == Some(false) {
+        wrong(&format!("{PATH}.key"), "expected `true`: leave `sticky` out to draw every request by itself".to_owned());
+    }
+    for (field, name) in [("header", header), ("cookie", cookie)] {
+        if let Some(name) = name.as_ref().filter(|name| !is_token(name)) {
+            let text = format!(
+                "`{}` is no name of a {field}: use at most {TOKEN_LEN_MAX} letters, digits and characters of `!#$%&'*+-.^_|~`",
+                clipped(name)
+            );
+            wrong(&format!("{PATH}.{field}"), text);
+        }
+    }
+    if let Some(name) = header {
+        let lower = name.to_ascii_lowercase();
+        match lower.as_str() {
+            "authorization" | "proxy-authorization" => {
+                wrong(&format!("{PATH}.header"), format!("`{lower}` is a credential: write `key: true`"));
+            }
+            "cookie" => {
+                wrong(&format!("{PATH}.header"), "`cookie` holds many: write `cookie:` and the name".to_owned())
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A token of RFC 9110, 5.6.2, of which names of headers and cookies are made.
+fn is_token(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.len() <= TOKEN_LEN_MAX && text.bytes().all(inner)
 }
 
 fn model(model: &Model, wrong: &mut impl FnMut(&str, String)) {

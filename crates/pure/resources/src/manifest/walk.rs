@@ -73,10 +73,11 @@ fn field_value(field: &Field, value: &Value, path: &str, errors: &mut Errors) ->
                 return None;
             }
         }
-        Kind::Text | Kind::Integer => {}
+        Kind::Text | Kind::Integer | Kind::Boolean => {}
     }
     let fits = match field.kind {
         Kind::Integer => value.is_u64(),
+        Kind::Boolean => value.is_boolean(),
         _ => value.is_string(),
     };
     if !fits {
@@ -108,6 +109,7 @@ fn expected(kind: Kind, value: &Value) -> String {
     let found = found(value);
     match (kind, value) {
         (Kind::Integer, _) => format!("expected a whole number from 0, found {found}"),
+        (Kind::Boolean, _) => format!("expected `true` or `false`, found {found}"),
         (Kind::Quantity, _) => format!("expected a quantity (`500m`, `2`, `256Mi`), found {found}"),
         (_, Value::Number(_) | Value::Bool(_)) => format!("expected text, found {found}: write `\"{}\"`", shown(value)),
         _ => format!("expected text, found {found}"),

@@ -7,7 +7,9 @@ use sqlx::{Row as _, SqlitePool};
 use crate::error::Error;
 
 /// Step `n` brings version `n` to `n + 1`. A step that was released never changes.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [FIRST, COMPLETED];
+
+const FIRST: &str = "
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -70,7 +72,16 @@ CREATE TABLE events (
     message TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_service ON events (service, sequence);
-"];
+";
+
+/// Revisions that get requests, beside the ones that have had all of them. What has replicas or is the newest goes on as it was.
+const COMPLETED: &str = "
+ALTER TABLE revisions ADD COLUMN completed INTEGER NOT NULL DEFAULT 0;
+UPDATE revisions AS kept SET completed = 1 WHERE promoted = 1 AND (
+    EXISTS (SELECT 1 FROM replicas WHERE service = kept.service AND revision = kept.revision)
+    OR revision = (SELECT max(revision) FROM revisions WHERE service = kept.service)
+);
+";
 
 /// Checks the file and brings its schema up to date, each step in a transaction of its own.
 pub(super) async fn prepare(pool: &SqlitePool, path: &Path) -> Result<(), Error> {

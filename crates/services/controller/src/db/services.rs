@@ -33,6 +33,7 @@ pub(crate) struct RevisionRow {
     pub(crate) revision: Revision,
     pub(crate) bundle: BundleDigest,
     pub(crate) predictor: Predictor,
+    pub(crate) completed: bool,
     pub(crate) promoted: bool,
     pub(crate) history: History,
 }
@@ -113,6 +114,7 @@ fn revision(row: &SqliteRow) -> Result<RevisionRow, Error> {
         revision: number,
         bundle: BundleDigest(row.try_get("bundle")?),
         predictor: serde_json::from_str(&spec)?,
+        completed: row.try_get::<i64, _>("completed")? != 0,
         promoted: row.try_get::<i64, _>("promoted")? != 0,
         history,
     })
@@ -132,6 +134,15 @@ impl Db {
     pub(crate) async fn service(&self, name: &str) -> Result<Option<ServiceRow>, Error> {
         let row = sqlx::query("SELECT * FROM resources WHERE name = ?").bind(name).fetch_optional(&self.pool).await?;
         row.as_ref().map(service).transpose()
+    }
+
+    /// Every service by name and every revision, oldest first, as they were at one time.
+    pub(crate) async fn desired(&self) -> Result<(Vec<ServiceRow>, Vec<RevisionRow>), Error> {
+        let mut tx = self.pool.begin().await?;
+        let services = sqlx::query("SELECT * FROM resources ORDER BY name").fetch_all(&mut *tx).await?;
+        let revisions = sqlx::query("SELECT * FROM revisions ORDER BY service, revision").fetch_all(&mut *tx).await?;
+        let services = services.iter().map(service).collect::<Result<_, _>>()?;
+        Ok((services, revisions.iter().map(revision).collect::<Result<_, _>>()?))
     }
 
     /// Every revision of every service, oldest first.
@@ -184,18 +195,18 @@ impl Write {
         self.changed(&object.metadata.name, version, ChangeKind::Added).await
     }
 
-    /// Replaces what a person may set.
+    /// Replaces what a person may set; `changed` when it asks for something else than before.
     pub(crate) async fn update_service(
         &mut self,
         object: &InferenceService,
-        new_revision: bool,
+        changed: bool,
     ) -> Result<InferenceService, Error> {
         let version = self.count_up("resourceVersion").await?;
         sqlx::query(
             "UPDATE resources SET version = ?, generation = generation + ?, labels = ?, annotations = ?, spec = ? WHERE name = ?",
         )
         .bind(integer(version))
-        .bind(i64::from(new_revision))
+        .bind(i64::from(changed))
         .bind(serde_json::to_string(&object.metadata.labels)?)
         .bind(serde_json::to_string(&object.metadata.annotations)?)
         .bind(serde_json::to_string(&object.spec)?)
@@ -257,7 +268,7 @@ impl Write {
             .bind(name.as_str())
             .bind(integer(number.0))
             .bind(&bundle.0)
-            .bind(serde_json::to_string(predictor)?)
+            .bind(serde_json::to_string(&predictor.revisioned())?)
             .bind(integer(daemon::time::now_ms()))
             .execute(&mut *self.tx)
             .await?;
@@ -266,6 +277,22 @@ impl Write {
 
     pub(crate) async fn promote(&mut self, name: &ServiceName, number: Revision) -> Result<(), Error> {
         sqlx::query("UPDATE revisions SET promoted = 1 WHERE service = ? AND revision = ?")
+            .bind(name.as_str())
+            .bind(integer(number.0))
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether a revision gets requests.
+    pub(crate) async fn set_completed(
+        &mut self,
+        name: &ServiceName,
+        number: Revision,
+        completed: bool,
+    ) -> Result<(), Error> {
+        sqlx::query("UPDATE revisions SET completed = ? WHERE service = ? AND revision = ?")
+            .bind(i64::from(completed))
             .bind(name.as_str())
             .bind(integer(number.0))
             .execute(&mut *self.tx)
@@ -293,7 +320,7 @@ impl Write {
         Ok(())
     }
 
-    /// Forgets revisions older than the newest `keep` that have no replica and are not the last one that was complete.
+    /// Forgets revisions older than the newest `keep` that have no replica and are not the last one that had all the traffic.
     pub(crate) async fn forget_revisions(&mut self, keep: u32) -> Result<u64, Error> {
         let done = sqlx::query(
             "DELETE FROM revisions AS old WHERE \

@@ -5,7 +5,7 @@ use resources::{
     condition::{Condition, ConditionKind},
     event::Severity,
     id::{ReplicaId, ServiceName},
-    status::InferenceServiceStatus,
+    status::{InferenceServiceStatus, RevisionTraffic},
 };
 
 use crate::{
@@ -49,8 +49,11 @@ impl News {
 }
 
 pub(super) fn news(observation: &Observation, plan: &Plan, url: &str) -> News {
-    let keeps =
-        |action: &Action| matches!(action, Action::Forget { .. } | Action::Promote { .. } | Action::Remove { .. });
+    let keeps = |action: &Action| match action {
+        Action::Forget { .. } | Action::Complete { .. } | Action::Promote { .. } => true,
+        Action::Retire { .. } | Action::Remove { .. } => true,
+        Action::Start { .. } | Action::Leave { .. } | Action::Stop { .. } | Action::Kill { .. } => false,
+    };
     let decided = !plan.histories.is_empty() || plan.actions.iter().any(keeps);
     let mut news = News { decided, ..News::default() };
     for (row, seen) in observation.replicas.iter().zip(&observation.seen) {
@@ -124,14 +127,30 @@ fn decided_now(news: &mut News, observation: &Observation, action: &Action) {
                 news.say(Severity::Normal, &service, "ReplicaDraining", format!("{replica}: {why}"));
             }
         }
+        Action::Complete { service, revision } => {
+            let message = format!("revision {revision} has all its replicas ready");
+            news.say(Severity::Normal, service, "RevisionReady", message);
+        }
         Action::Promote { service, revision } => {
-            news.say(Severity::Normal, service, "RevisionReady", format!("revision {revision} answers requests"));
+            let message = format!("revision {revision} gets all requests");
+            news.say(Severity::Normal, service, "RevisionRolledOut", message);
         }
         Action::Remove { service } => {
             news.say(Severity::Normal, service, "Deleted", "its replicas have stopped and it is gone".to_owned());
         }
-        Action::Start { .. } | Action::Stop { .. } | Action::Forget { .. } => {}
+        Action::Start { .. } | Action::Stop { .. } | Action::Forget { .. } | Action::Retire { .. } => {}
     }
+}
+
+/// Says that the shares are others than before, where more than one revision has been there.
+fn traffic_now(news: &mut News, name: &ServiceName, before: &[RevisionTraffic], after: &[RevisionTraffic]) {
+    if before == after || before.len().max(after.len()) < 2 {
+        return;
+    }
+    let shares: Vec<String> =
+        after.iter().map(|share| format!("{} % to revision {}", share.percent, share.revision)).collect();
+    let message = if shares.is_empty() { "no revision answers".to_owned() } else { shares.join(", ") };
+    news.say(Severity::Normal, name, "TrafficShifted", message);
 }
 
 fn status_now(news: &mut News, observation: &Observation, service: &ServiceRow, planned: &ServicePlan, url: &str) {
@@ -143,6 +162,8 @@ fn status_now(news: &mut News, observation: &Observation, service: &ServiceRow, 
         conditions: merge(&before.conditions, &planned.conditions, observation.now_ms),
         latest_ready_revision: planned.latest_ready,
         latest_created_revision: newest.map(|revision| revision.revision),
+        latest_rolled_out_revision: planned.latest_rolled_out,
+        traffic: planned.traffic.clone(),
         bundle: newest.map(|revision| revision.bundle.clone()),
         replicas: planned.replicas.clone(),
         plan: planned.report.clone(),
@@ -150,6 +171,7 @@ fn status_now(news: &mut News, observation: &Observation, service: &ServiceRow, 
     if after == before {
         return;
     }
+    traffic_now(news, service.name(), &before.traffic, &after.traffic);
     let looping = |status: &InferenceServiceStatus| {
         let predictor = status.conditions.iter().find(|condition| condition.kind == ConditionKind::PredictorReady);
         predictor.filter(|condition| condition.reason == CRASH_LOOP).map(|condition| condition.message.clone())

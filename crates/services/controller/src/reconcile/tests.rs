@@ -205,3 +205,66 @@ async fn the_platform_stops_in_order() {
     let db = crate::db::Db::open(&home.path().join("d/berth.db")).await.unwrap();
     assert!(db.replicas().await.unwrap().is_empty());
 }
+
+/// The manifest of `spam` with a model of this seed and this share.
+fn shared(it: &Fixture, seed: u8, percent: Option<u32>) -> serde_json::Value {
+    let mut manifest = manifest("spam", &it.model("spam", seed), 1);
+    if let Some(percent) = percent {
+        manifest["spec"]["predictor"]["canaryTrafficPercent"] = percent.into();
+    }
+    manifest
+}
+
+/// Shares as the gateway was told them last, newest first.
+async fn split(it: &Fixture) -> Vec<(u64, u32)> {
+    let snapshot = it.publisher.after(0).await.unwrap();
+    snapshot.services[0].split.iter().map(|share| (share.revision.0, share.percent)).collect()
+}
+
+#[tokio::test]
+async fn a_share_of_the_traffic_is_no_revision_and_outlives_the_controller() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 1).await;
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(shared(&it, 4, Some(10)))).await.0, StatusCode::OK);
+    it.settle().await;
+    assert_eq!(split(&it).await, []);
+    it.fake.all_ready();
+    it.settle().await;
+    assert_eq!(split(&it).await, [(2, 10), (1, 90)]);
+    let mut it = it.reopen().await;
+    it.settle().await;
+    assert_eq!(split(&it).await, [(2, 10), (1, 90)]);
+    let before = it.service("spam").await;
+    assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(shared(&it, 4, Some(50)))).await.0, StatusCode::OK);
+    it.settle().await;
+    assert_eq!(split(&it).await, [(2, 50), (1, 50)]);
+    let after = it.service("spam").await;
+    assert_eq!(after.metadata.generation, before.metadata.generation.map(|generation| generation + 1));
+    let status = after.status.unwrap();
+    assert_eq!(Some(status.observed_generation), after.metadata.generation);
+    assert_eq!((status.latest_created_revision.unwrap().0, status.latest_rolled_out_revision.unwrap().0), (2, 1));
+    assert_eq!(it.fake.ids().len(), 2);
+    assert_eq!(it.condition("spam", ConditionKind::RolledOut).await.1, "Canary");
+
+    // All of it, and back again: the old revision is started once more.
+    assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(shared(&it, 4, None))).await.0, StatusCode::OK);
+    it.settle().await;
+    it.fake.finish();
+    it.settle().await;
+    assert_eq!((split(&it).await, it.fake.ids().len()), (vec![], 1));
+    assert_eq!(it.condition("spam", ConditionKind::RolledOut).await.0, "True");
+    assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(shared(&it, 4, Some(0)))).await.0, StatusCode::OK);
+    it.settle().await;
+    assert_eq!(split(&it).await, []);
+    it.fake.all_ready();
+    it.settle().await;
+    assert_eq!(split(&it).await, [(2, 0), (1, 100)]);
+    let reasons = it.reasons().await;
+    for reason in ["RevisionRolledOut", "TrafficShifted"] {
+        assert!(reasons.iter().any(|found| found == reason), "{reason} {reasons:?}");
+    }
+    assert!(!reasons.iter().any(|reason| reason == "PlanRefused"), "{reasons:?}");
+}

@@ -16,6 +16,8 @@ fn snapshot(generation: u64, endpoints: &[&str]) -> GatewaySnapshot {
         timeout_ms: 1000,
         container_concurrency: None,
         default_revision: Some(Revision(1)),
+        split: Vec::new(),
+        sticky: None,
         revisions: vec![revision],
     };
     GatewaySnapshot { generation, services: vec![service], keys: Vec::new() }
@@ -66,7 +68,7 @@ async fn a_resting_replica_is_passed_over() {
     let (tables, metrics) = (Tables::default(), Metrics::default());
     tables.apply(&snapshot(1, &["a", "b"]), &metrics).unwrap();
     let table = tables.load();
-    let target = table.service("spam").unwrap().target(None).unwrap();
+    let target = table.service("spam").unwrap().target(Aim::default()).unwrap();
     let now = Instant::now();
     target.upstreams[0].rest(now);
     for random in 0..20 {
@@ -79,5 +81,5 @@ async fn a_resting_replica_is_passed_over() {
     assert!(target.pick(now, 0, None).is_none());
     assert!(target.pick(now + crate::pool::REST_TIME, 0, None).is_some());
     tables.apply(&snapshot(2, &["a", "b"]), &metrics).unwrap();
-    assert!(tables.load().service("spam").unwrap().target(None).unwrap().pick(now, 0, None).is_some());
+    assert!(tables.load().service("spam").unwrap().target(Aim::default()).unwrap().pick(now, 0, None).is_some());
 }

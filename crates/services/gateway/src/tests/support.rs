@@ -119,7 +119,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("run")).unwrap();
         let key = access::generate().unwrap();
-        snapshot.keys.push(record(&key, &["infer:*", "metrics"]));
+        snapshot.keys.push(record(&key, &["infer:*", "preview:*", "metrics"]));
         let wanted = snapshot.generation;
         let published = Arc::new(watch::Sender::new(snapshot));
         let asked = Arc::new(watch::Sender::new((0, 0)));
@@ -235,6 +235,8 @@ pub(super) fn service(name: &str, replicas: &[&Replica]) -> RouteService {
         timeout_ms: 60_000,
         container_concurrency: None,
         default_revision: Some(Revision(1)),
+        split: Vec::new(),
+        sticky: None,
         revisions: vec![RouteRevision { revision: Revision(1), endpoints }],
     }
 }
