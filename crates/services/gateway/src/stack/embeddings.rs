@@ -40,7 +40,7 @@ impl Gateway {
         let reading = Reading { bytes_max, held_max: bytes_max, grpc: false, budget: &self.held_bytes };
         let late = |_| Refusal::new(Kind::Deadline, "the request's body did not arrive within its time-out");
         let payload = timeout_at(first, body::read(body, reading)).await.map_err(late)??;
-        let service = {
+        let (service, aim) = {
             let Payload::Whole(held) = &payload else {
                 let text = "the gateway holds as many bodies as it can: ask again later";
                 return Err(Refusal::new(Kind::Overloaded, text));
@@ -50,13 +50,13 @@ impl Gateway {
             // The key is looked up again, in the configuration that also names the service.
             let key = authenticate(&table, &head.headers)?;
             let route = ModelRoute { service: &name, version: None, action: Action::Infer, ready: false };
-            find(&table, key, route)?.0
+            find(&table, key, route, &head.headers)?
         };
         drop(table);
         let deadline = asked.started + asked_for.map_or(service.timeout, |time| time.min(service.timeout));
         let shares = Shares { gateway: Some(gateway), service: Some(admit_to(&service)?), replica: None };
         let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Rest, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, revision: None, deadline, shares, span })).await
+        self.forward(call(asked, head, payload, Target { service, aim, deadline, shares, span })).await
     }
 }
