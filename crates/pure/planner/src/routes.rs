@@ -12,8 +12,8 @@ use crate::{input::DesiredRevision, service::Scope};
 /// The route of a service. Its replicas may all be away: requests then wait in the gateway.
 pub(crate) fn route(scope: &Scope<'_>) -> Option<RouteService> {
     let traffic = scope.traffic();
-    let most =
-        traffic.iter().rev().max_by_key(|share| share.percent).and_then(|most| scope.service.find(most.revision));
+    // Where both have as many the last in line, the stable one, counts as the one with most.
+    let most = traffic.iter().max_by_key(|share| share.percent).and_then(|most| scope.service.find(most.revision));
     let default = most.or_else(|| default(scope))?;
     let mut named: BTreeSet<Revision> = BTreeSet::from([default.revision]);
     for desired in &scope.service.revisions {
