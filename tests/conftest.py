@@ -13,6 +13,7 @@ from models.small import DATATYPES
 SERVED = {
     "simple": cases.made("simple.onnx"),
     "simple-string": cases.made("simple_string.onnx"),
+    "simple-int8": cases.made("simple_int8.onnx"),
     "simple-identity": cases.made("simple_identity.onnx"),
     "mixed": cases.made("mixed.onnx"),
     "scalar": cases.made("scalar.onnx"),

@@ -33,6 +33,7 @@ def make_all(into: Path) -> None:
     """Writes every small model."""
     save(add_sub(), into / "simple.onnx")
     save(add_sub_strings(), into / "simple_string.onnx")
+    save(add_sub_bytes(), into / "simple_int8.onnx")
     save(identity("simple_identity", TensorProto.STRING, ["batch", "n"]), into / "simple_identity.onnx")
     for name, element in DATATYPES.items():
         save(identity(name.lower(), element, ["rows", "columns"]), into / f"identity-{name.lower()}.onnx")
@@ -65,6 +66,19 @@ def add_sub_strings() -> onnx.ModelProto:
         helper.make_node("Cast", ["difference"], ["OUTPUT1"], to=TensorProto.STRING),
     ]
     return model("simple_string", nodes, pair("INPUT", TensorProto.STRING), pair("OUTPUT", TensorProto.STRING))
+
+
+def add_sub_bytes() -> onnx.ModelProto:
+    """Triton's `simple_int8`: the same on INT8, by way of INT32, for which the engine has an addition."""
+    nodes = [
+        helper.make_node("Cast", ["INPUT0"], ["a"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["INPUT1"], ["b"], to=TensorProto.INT32),
+        helper.make_node("Add", ["a", "b"], ["sum"]),
+        helper.make_node("Sub", ["a", "b"], ["difference"]),
+        helper.make_node("Cast", ["sum"], ["OUTPUT0"], to=TensorProto.INT8),
+        helper.make_node("Cast", ["difference"], ["OUTPUT1"], to=TensorProto.INT8),
+    ]
+    return model("simple_int8", nodes, pair("INPUT", TensorProto.INT8), pair("OUTPUT", TensorProto.INT8))
 
 
 def identity(name: str, element: int, shape: list) -> onnx.ModelProto:

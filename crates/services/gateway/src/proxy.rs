@@ -214,9 +214,10 @@ fn pick(call: &Call, avoid: Option<&Arc<Upstream>>) -> Option<Found> {
     Some(Found { upstream: Arc::clone(upstream), metrics: Arc::clone(&target.metrics) })
 }
 
-/// What a client that may see it all is told about a service that is not there.
+/// What a client that may see it all is told about a service that is not there. Triton's published clients look for the
+/// first words, as they are, to tell a wrong name from other errors.
 pub(crate) fn no_service(name: &str) -> Refusal {
-    Refusal::new(Kind::NotFound, format!("there is no service `{name}`"))
+    Refusal::new(Kind::NotFound, format!("Request for unknown model: there is no service `{name}`"))
 }
 
 /// What a client is told about a revision that is not there.
