@@ -22,7 +22,11 @@ TOOLS := $(BERTH_CACHE)/tools
 # Arguments for pytest, as in `make test PYTEST="-k grpc"`.
 PYTEST ?=
 
-.PHONY: help up test lint format deny install bench bench-serving bench-scaling contracts clean tools
+# Inputs of each target, and which: as in `make fuzz RUNS=10000000 TARGETS="grpc onnx"`.
+RUNS ?= 100000
+TARGETS ?=
+
+.PHONY: help up test fuzz lint format deny install bench bench-serving bench-scaling contracts clean tools
 
 help: ## List the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +46,9 @@ test: tools ## Run every test: of the crates, then of the whole platform with re
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
 	python3 tests/run.py $(PYTEST)
+
+fuzz: tools ## Run libFuzzer over every reader of a stranger's bytes; RUNS inputs each
+	@tests/fuzz/run.sh $(RUNS) $(TARGETS)
 
 lint: tools ## Check format, lints, the house rules and the licences of dependencies
 	cargo fmt --all --check

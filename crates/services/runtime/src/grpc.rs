@@ -1,6 +1,9 @@
 //! The Open Inference Protocol over gRPC, with health and reflection.
 
 use axum::{Router, http::HeaderValue, response::Response};
+use bytes::Bytes;
+use inference::{InferError, InferRequest};
+use prost::Message;
 use tonic::{codec::CompressionEncoding, server::NamedService};
 use tonic_health::pb::health_server::HealthServer;
 
@@ -26,6 +29,31 @@ pub mod proto {
 
     /// The descriptors, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/open_inference.binpb"));
+}
+
+/// Reads an encoded `ModelInferRequest` as a call does: its parts counted, decoded, its contents checked.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn read_request(encoded: Bytes) -> Result<InferRequest, InferError> {
+    let message = decode_request(encoded)?;
+    convert::request(message).map(|(request, _)| request)
+}
+
+/// Decodes a `ModelInferRequest` after counting its parts.
+///
+/// # Errors
+///
+/// [`InferError::TooLarge`] for more parts than a request may have, else [`InferError::InvalidInput`].
+pub fn decode_request(encoded: Bytes) -> Result<proto::ModelInferRequest, InferError> {
+    scan::infer_request(&encoded).map_err(InferError::TooLarge)?;
+    proto::ModelInferRequest::decode(encoded).map_err(|error| InferError::InvalidInput(error.to_string()))
+}
+
+/// Encodes a request, as a client does.
+pub fn encode_request(message: &proto::ModelInferRequest) -> Vec<u8> {
+    message.encode_to_vec()
 }
 
 /// The gRPC services as a router without a fallback, to be merged with [`crate::rest::router`].
