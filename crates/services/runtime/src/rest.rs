@@ -22,11 +22,13 @@ use crate::{
     registry::{Answer, Model, Registry, Timings},
     statistics::Statistics,
 };
+use buffers::Buffers;
 use coding::Coding;
 use route::{Route, Target};
 
 mod answer;
 mod body;
+mod buffers;
 mod coding;
 mod embeddings;
 mod route;
@@ -74,6 +76,7 @@ impl Default for Limits {
 struct Shared {
     registry: Registry,
     limits: Limits,
+    buffers: Buffers,
 }
 
 /// How an inference is written.
@@ -101,7 +104,7 @@ impl From<InferError> for Refusal {
 
 /// Every route of the protocol, and JSON answers for all other paths. It has the fallback of the router it is merged into.
 pub fn router(registry: Registry, limits: Limits) -> Router {
-    Router::new().fallback(handle).with_state(Shared { registry, limits })
+    Router::new().fallback(handle).with_state(Shared { registry, limits, buffers: Buffers::default() })
 }
 
 async fn handle(State(shared): State<Shared>, request: Request) -> Response {
@@ -279,9 +282,10 @@ async fn infer_v2(
     body: Body,
 ) -> Result<Response, Refusal> {
     let header_length = header_length(headers);
+    let text = header_length.as_ref().ok().copied().flatten();
     let read = move |body, metadata: &ModelMetadata| binary::read_request(body, header_length?, metadata);
     let Received { model, deadline, read: (request, encoding) } =
-        received(shared, target, headers, (body, read)).await?;
+        received(shared, target, headers, (body, text, read)).await?;
     let Answer { response, timings } = run(&model, request, deadline).await?;
     log_answer(&model, headers, timings);
     // Bytes are passed on as they are.
@@ -298,7 +302,8 @@ async fn predict(
     body: Body,
 ) -> Result<Response, Refusal> {
     let read = |body, metadata: &ModelMetadata| v1::read_request(&body, metadata);
-    let Received { model, deadline, read: (request, form) } = received(shared, target, headers, (body, read)).await?;
+    let Received { model, deadline, read: (request, form) } =
+        received(shared, target, headers, (body, None, read)).await?;
     let Answer { response, timings } = run(&model, request, deadline).await?;
     log_answer(&model, headers, timings);
     let work = text_bytes(response.outputs.iter());
@@ -314,12 +319,17 @@ struct Received<T> {
     read: T,
 }
 
-/// Lets a request in, and collects and reads its body. What is refused here counts as a failure of the model.
+/// Lets a request in, and collects and reads its body, which begins with so much text if not all of it is. What is refused here
+/// counts as a failure of the model.
 async fn received<T: Send + 'static>(
     shared: &Shared,
     target: &Target<'static>,
     headers: &HeaderMap,
-    (body, read): (Body, impl FnOnce(Bytes, &ModelMetadata) -> Result<T, InferError> + Send + 'static),
+    (body, text, read): (
+        Body,
+        Option<usize>,
+        impl FnOnce(Bytes, &ModelMetadata) -> Result<T, InferError> + Send + 'static,
+    ),
 ) -> Result<Received<T>, Refusal> {
     let registry = &shared.registry;
     let model = find(registry, &target.name, target.version.as_deref(), service(headers))?;
@@ -330,9 +340,9 @@ async fn received<T: Send + 'static>(
         let deadline = deadline(headers)?;
         admit(registry, &model)?;
         let coding = Coding::of_request(headers).map_err(Refusal::Coding)?;
-        let body = body::collect(body, bytes_max, deadline).await?;
-        // Compressed bytes count for more: they may inflate to anything up to the limit.
-        let work = if coding == Coding::Identity { body.len() } else { body.len().saturating_mul(8) };
+        let place = body::Place { buffers: &shared.buffers, aligned: text.unwrap_or(0) };
+        let body = body::collect(body, bytes_max, deadline, place).await?;
+        let work = reading_bytes(&body, coding, text);
         let inflate_and_read =
             move || coding::inflate(body, coding, bytes_max).and_then(|body| read(body, reader.metadata()));
         Ok((deadline, off_thread(work, inflate_and_read).await?))
@@ -368,6 +378,16 @@ pub(crate) async fn run(model: &Model, request: InferRequest, deadline: Option<I
     let mut answer = model.infer(request, deadline).await?;
     classification::apply(&mut answer.response, &classes, |output| model.classes(output))?;
     Ok(answer)
+}
+
+/// Work of reading `body`. Compressed bytes count for more: they may inflate to anything up to the limit. Binary tensors count for
+/// less: numbers stay where they are, and texts are only told apart.
+fn reading_bytes(body: &Bytes, coding: Coding, text: Option<usize>) -> usize {
+    match text {
+        _ if coding != Coding::Identity => body.len().saturating_mul(8),
+        Some(text) => text.min(body.len()) + body.len().saturating_sub(text) / 4,
+        None => body.len(),
+    }
 }
 
 /// Work of writing `outputs` as text: about three times the time per byte of tensor that is read.

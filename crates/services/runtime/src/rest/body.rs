@@ -1,18 +1,33 @@
 //! Reads the body of a request into one buffer, within a limit and a deadline.
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use daemon::http::{PAUSE_MAX, Stalled};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use inference::InferError;
 use tokio::time::{Instant, timeout_at};
 
+use super::buffers::Buffers;
+
 /// Reserved at once for a declared length; more is reserved as it arrives, so that a mere promise takes no memory.
 const RESERVED_BYTES_MAX: usize = 1024 * 1024;
 
+/// Where a body is collected.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub(super) buffers: &'a Buffers,
+    /// Bytes before the tensors, so that those can be read where they are.
+    pub(super) aligned: usize,
+}
+
 /// Collects `body`. A body that arrives in one piece is not copied.
-pub(super) async fn collect(mut body: Body, bytes_max: usize, deadline: Option<Instant>) -> Result<Bytes, InferError> {
+pub(super) async fn collect(
+    mut body: Body,
+    bytes_max: usize,
+    deadline: Option<Instant>,
+    place: Place<'_>,
+) -> Result<Bytes, InferError> {
     let declared = body.size_hint().lower();
     if declared > u64::try_from(bytes_max).unwrap_or(u64::MAX) {
         return Err(too_large(bytes_max));
@@ -30,14 +45,15 @@ pub(super) async fn collect(mut body: Body, bytes_max: usize, deadline: Option<I
     let Some(second) = piece(&mut body, deadline).await? else {
         return Ok(first);
     };
-    let mut whole = BytesMut::with_capacity(declared.min(RESERVED_BYTES_MAX).max(first.len() + second.len()));
-    whole.extend_from_slice(&first);
+    let reserved = declared.min(RESERVED_BYTES_MAX).max(first.len() + second.len());
+    let mut whole = place.buffers.take(reserved, place.aligned);
+    whole.extend(&first);
     let mut next = Some(second);
     while let Some(bytes) = next {
-        if bytes.len() > bytes_max - whole.len() {
+        if bytes.len() > bytes_max.saturating_sub(whole.len()) {
             return Err(too_large(bytes_max));
         }
-        whole.extend_from_slice(&bytes);
+        whole.extend(&bytes);
         next = piece(&mut body, deadline).await?;
     }
     Ok(whole.freeze())
