@@ -23,7 +23,7 @@ pub(crate) fn conditions(scope: &Scope<'_>) -> Vec<Condition> {
     let Some(newest) = scope.newest() else { return Vec::new() };
     let predictor = predictor_ready(scope, newest);
     let said = scope.ready(newest.revision).next();
-    vec![
+    let mut conditions = vec![
         ready(scope, newest, &predictor),
         predictor,
         rolled_out(scope, newest),
@@ -32,7 +32,10 @@ pub(crate) fn conditions(scope: &Scope<'_>) -> Vec<Condition> {
         of_replica(ConditionKind::Optimised, said),
         of_replica(ConditionKind::GoldenVerified, said),
         of_replica(ConditionKind::Batched, said),
-    ]
+    ];
+    // Nothing is missing where no replica has said this: it is how the model runs, not whether it does.
+    conditions.extend(by_replica(ConditionKind::Parallel, said));
+    conditions
 }
 
 fn condition(kind: ConditionKind, status: ConditionStatus, reason: &str, message: String) -> Condition {
@@ -185,11 +188,13 @@ fn enforced(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
 
 /// What the first ready replica of the newest revision says.
 fn of_replica(kind: ConditionKind, replica: Option<&ObservedReplica>) -> Condition {
-    let said = replica.and_then(|replica| replica.conditions.iter().find(|condition| condition.kind == kind));
-    match said {
-        Some(said) => Condition { last_transition_time: None, ..said.clone() },
-        None => condition(kind, ConditionStatus::Unknown, "NoReplica", "no replica has said so yet".to_owned()),
-    }
+    let unknown = || condition(kind, ConditionStatus::Unknown, "NoReplica", "no replica has said so yet".to_owned());
+    by_replica(kind, replica).unwrap_or_else(unknown)
+}
+
+fn by_replica(kind: ConditionKind, replica: Option<&ObservedReplica>) -> Option<Condition> {
+    let said = replica?.conditions.iter().find(|condition| condition.kind == kind)?;
+    Some(Condition { last_transition_time: None, ..said.clone() })
 }
 
 /// Replicas in order of their revision; one that ended by itself and waits for its next start is shown by its last life.

@@ -37,6 +37,8 @@ pub enum ConditionKind {
     Optimised,
     /// Requests that wait are run together.
     Batched,
+    /// Requests that come together run beside each other.
+    Parallel,
     /// The golden inputs that came with the model gave the expected outputs.
     GoldenVerified,
 }

@@ -1,5 +1,5 @@
 //! Runs requests on a model's sessions: at once when one is idle and the work is small, else on threads behind a queue, those
-//! that wait together where the model bears it.
+//! that wait together where the model bears it, and beside each other where it has lanes.
 
 use std::{
     fmt, io,
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     backend::{Backend, Ran},
-    batching::{Batching, join, join::Group},
+    batching::{Batching, join, join::Group, policy::Policy},
     metrics::Runs,
     placement::Cost,
     registry::{Executed, Execution, Executor, Timings},
@@ -25,11 +25,13 @@ use crate::{
 };
 use pace::Pace;
 use queue::{Limits, Next, Queue, Waiting};
+use turn::{Crowd, Kind, Lanes, Load};
 
 mod pace;
 pub mod queue;
 #[cfg(test)]
 mod tests;
+pub mod turn;
 
 /// Sessions of one model, the queue before them and the threads that empty it.
 pub struct Pool {
@@ -37,8 +39,19 @@ pub struct Pool {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Sessions of one model, each of which has run before.
+pub struct Sessions {
+    /// Those whose run has all the CPUs that it takes.
+    pub wide: Vec<Box<dyn Backend>>,
+    /// Those that run beside each other when requests come together, if any; then there is one wide session.
+    pub lanes: Vec<Box<dyn Backend>>,
+    /// What a run takes on either kind, when there are lanes.
+    pub times: Option<Lanes>,
+}
+
 struct Shared {
     state: Mutex<State>,
+    lanes: Option<Lanes>,
     pace: Pace,
     batching: Batching,
     /// Set when a joined answer did not come apart: the model is not what the trial took it for.
@@ -50,8 +63,18 @@ struct Shared {
 
 struct State {
     queue: Queue<Job>,
-    idle: Vec<Box<dyn Backend>>,
+    /// Wide sessions that are idle.
+    wide: Vec<Box<dyn Backend>>,
+    /// Lanes that are idle.
+    lanes: Vec<Box<dyn Backend>>,
+    crowd: Crowd,
     closed: bool,
+}
+
+/// A session that was taken to run.
+struct Taken {
+    session: Box<dyn Backend>,
+    kind: Kind,
 }
 
 /// Requests that run together, the oldest first; one or more.
@@ -63,16 +86,19 @@ struct Job {
 }
 
 impl Pool {
-    /// A pool of `sessions`, with as many threads.
+    /// A pool of `sessions`, with as many threads as can run at a time.
     ///
     /// # Errors
     ///
     /// The kernel gave no thread.
-    pub fn new(sessions: Vec<Box<dyn Backend>>, cost: Cost, limits: Limits, batching: Batching) -> io::Result<Self> {
-        let count = sessions.len();
-        let state = State { queue: Queue::new(limits), idle: sessions, closed: false };
+    pub fn new(sessions: Sessions, cost: Cost, limits: Limits, batching: Batching) -> io::Result<Self> {
+        let Sessions { wide, lanes, times } = sessions;
+        let count = wide.len().max(lanes.len());
+        let times = times.map(|times| Lanes { count: lanes.len(), ..times }).filter(|times| times.count > 0);
+        let state = State { queue: Queue::new(limits), wide, lanes, crowd: Crowd::NONE, closed: false };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
+            lanes: times,
             pace: Pace::new(cost),
             batching,
             inseparable: AtomicBool::new(false),
@@ -96,12 +122,12 @@ impl Pool {
         let bytes = size::bytes(&request);
         if !self.shared.batching.policy().waits()
             && self.shared.pace.inline(bytes)
-            && let Some(mut session) = self.shared.take_idle()
+            && let Some(mut taken) = self.shared.take_idle()
         {
             let running = self.shared.pace.begin_inline();
-            let ran = self.shared.run(session.as_mut(), &request, bytes);
+            let ran = self.shared.run(taken.session.as_mut(), &request, bytes);
             drop(running);
-            self.shared.give_back(session);
+            self.shared.give_back(taken);
             return ran.map(|ran| executed(ran, Duration::ZERO));
         }
         let (answer, answered) = oneshot::channel();
@@ -123,6 +149,20 @@ impl Executor for Pool {
 
     fn runs(&self) -> Option<&Runs> {
         Some(&self.shared.runs)
+    }
+}
+
+impl Sessions {
+    /// Sessions of one kind.
+    pub fn of(wide: Vec<Box<dyn Backend>>) -> Self {
+        Self { wide, lanes: Vec::new(), times: None }
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (wide, lanes) = (self.wide.len(), self.lanes.len());
+        f.debug_struct("Sessions").field("wide", &wide).field("lanes", &lanes).field("times", &self.times).finish()
     }
 }
 
@@ -188,14 +228,19 @@ impl Shared {
     }
 
     /// A session for a request that need not wait. Those that wait go first.
-    fn take_idle(&self) -> Option<Box<dyn Backend>> {
+    fn take_idle(&self) -> Option<Taken> {
         let mut state = self.lock();
-        if state.queue.is_empty() { state.idle.pop() } else { None }
+        if !state.queue.is_empty() {
+            return None;
+        }
+        self.meet(&mut state);
+        let kind = self.free(&state, 1)?;
+        state.take(kind)
     }
 
-    fn give_back(&self, session: Box<dyn Backend>) {
+    fn give_back(&self, taken: Taken) {
         let mut state = self.lock();
-        state.idle.push(session);
+        state.give_back(taken);
         let waiting = !state.queue.is_empty();
         drop(state);
         if waiting {
@@ -203,10 +248,37 @@ impl Shared {
         }
     }
 
+    /// A request has come, and does not wait yet.
+    fn meet(&self, state: &mut State) {
+        if let Some(lanes) = &self.lanes {
+            let running = usize::from(state.wide.is_empty()) + lanes.count.saturating_sub(state.lanes.len());
+            state.crowd = state.crowd.met(state.queue.len().saturating_add(running).saturating_add(1));
+        }
+    }
+
+    /// What the oldest of `waiting` requests may run on now.
+    fn free(&self, state: &State, waiting: usize) -> Option<Kind> {
+        let Some(lanes) = &self.lanes else {
+            return (!state.wide.is_empty()).then_some(Kind::Wide);
+        };
+        let running = lanes.count.saturating_sub(state.lanes.len());
+        turn::choose(lanes, Load { waiting, wide: state.wide.is_empty(), lanes: running, crowd: state.crowd })
+    }
+
+    /// What runs together on a session of this `kind`.
+    fn policy(&self, state: &State, kind: Kind) -> Policy {
+        let policy = *self.batching.policy();
+        if kind == Kind::Wide || policy.waits() {
+            return policy;
+        }
+        Policy { requests_max: turn::share(state.queue.len(), state.lanes.len()), ..policy }
+    }
+
     fn push(&self, waiting: Waiting<Job>) -> Result<(), InferError> {
         let full = || InferError::Unavailable("the model's queue is full: try again later".to_owned());
         let Waiting { item, bytes, rows, group, arrived, deadline } = waiting;
         let mut state = self.lock();
+        self.meet(&mut state);
         if let Err(item) = state.queue.push(Waiting { item, bytes, rows, group: group.clone(), arrived, deadline }) {
             // Clients that have gone still hold their places.
             state.queue.forget(|job| job.answer.is_closed());
@@ -219,23 +291,30 @@ impl Shared {
     }
 
     /// Waits for jobs and a session to run them; `None` when the pool closes.
-    fn next(&self) -> Option<(Batch, Box<dyn Backend>)> {
+    fn next(&self) -> Option<(Batch, Taken)> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            let Some(session) = state.idle.pop() else {
+            let waiting = state.queue.len();
+            let Some(kind) = self.free(&state, waiting).filter(|_| waiting > 0) else {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let now = Instant::now();
-            let next = state.queue.next(self.batching.policy(), now, |job| job.answer.is_closed());
-            if let Some(Next::Run(batch)) = next {
-                return Some((batch, session));
-            }
-            state.idle.push(session);
-            state = match next {
+            let policy = self.policy(&state, kind);
+            state = match state.queue.next(&policy, now, |job| job.answer.is_closed()) {
+                Some(Next::Run(batch)) => {
+                    let taken = state.take(kind)?;
+                    let more = state.queue.len();
+                    let another = more > 0 && self.free(&state, more).is_some();
+                    drop(state);
+                    if another {
+                        self.work.notify_one();
+                    }
+                    return Some((batch, taken));
+                }
                 Some(Next::Expired(job)) => {
                     drop(job.answer.send(Err(expired())));
                     state
@@ -244,32 +323,52 @@ impl Shared {
                     let waited = self.work.wait_timeout(state, until.saturating_duration_since(now));
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
-                Some(Next::Run(_)) | None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => state,
             };
         }
     }
 }
 
+impl State {
+    fn take(&mut self, kind: Kind) -> Option<Taken> {
+        let idle = match kind {
+            Kind::Wide => &mut self.wide,
+            Kind::Lane => &mut self.lanes,
+        };
+        idle.pop().map(|session| Taken { session, kind })
+    }
+
+    fn give_back(&mut self, Taken { session, kind }: Taken) {
+        match kind {
+            Kind::Wide => self.wide.push(session),
+            Kind::Lane => self.lanes.push(session),
+        }
+    }
+}
+
 fn work(shared: &Shared) {
-    while let Some((batch, mut session)) = shared.next() {
+    while let Some((batch, mut taken)) = shared.next() {
+        if taken.kind == Kind::Lane {
+            shared.runs.ran_on_lane();
+        }
         let begun = Instant::now();
-        let joined = if batch.len() > 1 { shared.run_joined(session.as_mut(), &batch) } else { None };
+        let joined = if batch.len() > 1 { shared.run_joined(taken.session.as_mut(), &batch) } else { None };
         match joined {
             Some((parts, timings)) => {
-                shared.give_back(session);
+                shared.give_back(taken);
                 for (waiting, outputs) in batch.into_iter().zip(parts) {
                     let queue = begun.saturating_duration_since(waiting.arrived);
                     // The client may have gone meanwhile.
                     drop(waiting.item.answer.send(Ok((outputs, Timings { queue, ..timings }))));
                 }
             }
-            None => run_each(shared, session, batch),
+            None => run_each(shared, taken, batch),
         }
     }
 }
 
 /// Runs one by one: a request that the model cannot run on fails alone.
-fn run_each(shared: &Shared, mut session: Box<dyn Backend>, batch: Batch) {
+fn run_each(shared: &Shared, mut taken: Taken, batch: Batch) {
     let mut batch = batch.into_iter().peekable();
     while let Some(waiting) = batch.next() {
         let Waiting { item: Job { request, answer }, bytes, arrived, .. } = &waiting;
@@ -277,11 +376,11 @@ fn run_each(shared: &Shared, mut session: Box<dyn Backend>, batch: Batch) {
         let ran = if answer.is_closed() || waiting.is_expired(Instant::now()) {
             Err(expired())
         } else {
-            shared.run(session.as_mut(), request, *bytes).map(|ran| executed(ran, queue))
+            shared.run(taken.session.as_mut(), request, *bytes).map(|ran| executed(ran, queue))
         };
         if batch.peek().is_none() {
             // Before the last answer, so that who asks again at once finds the session idle.
-            shared.give_back(session);
+            shared.give_back(taken);
             drop(waiting.item.answer.send(ran));
             return;
         }

@@ -81,7 +81,7 @@ pub fn run(args: Args) -> Result<Ended, Error> {
     // Never one alone: small models run on these threads, and one that holds its thread up must not stop health and deadlines.
     let workers = cpus.max(2);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    let loader = Loader { environment, cpus, batching: config.batching };
+    let loader = Loader { environment, cpus, batching: config.batching, memory_bytes_max: config.memory_bytes_max };
     let ended = runtime.map_err(failed)?.block_on(serve(config, socket, loader, sandbox));
     if let Err(error @ Error::Model(_)) = &ended {
         // The last line of the log, for whoever looks there first. Nothing is left to do if it cannot be written.

@@ -23,7 +23,7 @@ use crate::{
         trial::{self, Doubt},
     },
     embedder::Embedder,
-    executor::{Pool, queue::Limits},
+    executor::{Pool, Sessions, queue::Limits},
     openapi::Example,
     placement::{self, Cost, Plan},
     registry::{Loaded, PLATFORM, Report},
@@ -31,12 +31,14 @@ use crate::{
 };
 use engine::Engine;
 use ladder::{Reached, Step};
+use lanes::{Opened, Subject};
 use source::Source;
 
 pub mod encoder;
 mod engine;
 pub mod golden;
 mod ladder;
+mod lanes;
 pub mod source;
 #[cfg(test)]
 mod tests;
@@ -115,6 +117,8 @@ pub struct Loader {
     pub cpus: usize,
     /// Which requests run together, where the model bears it.
     pub batching: Policy,
+    /// What the process may use.
+    pub memory_bytes_max: Option<u64>,
 }
 
 /// A model that was opened, and ran if anything is known that it runs on.
@@ -150,12 +154,26 @@ impl Loader {
             threads = plan.threads, "model measured"
         );
         let mut sessions = self.sessions(&engine, session, plan, &source)?;
-        let golden = verify(&mut sessions, &metadata, &source)?;
+        let Opened { mut lanes, times, condition: parallel } = match sessions.first_mut() {
+            Some(first) => Subject {
+                engine: &engine,
+                source: &source,
+                metadata: &metadata,
+                plan,
+                works: works.as_ref(),
+                cpus: self.cpus,
+                memory_bytes_max: self.memory_bytes_max,
+            }
+            .open(first.as_mut(), cost),
+            None => return Err(LoadError::Refused("no session".to_owned())),
+        };
+        let golden = verify(sessions.iter_mut().chain(&mut lanes), &metadata, &source)?;
         let (embedder, texts) = embedder(sessions.first_mut(), &metadata, &source)?;
         // Texts first: made-up inputs are all alike and say little of rows that differ.
         let known = texts.into_iter().chain(works.clone()).collect();
         let (batching, batched) = self.batching(sessions.first_mut(), &metadata, &source, known);
-        let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden, batched];
+        let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden, batched, parallel];
+        let sessions = Sessions { wide: sessions, lanes, times };
         let pool = Pool::new(sessions, cost.unproven(), Limits::default(), batching).map_err(LoadError::Thread)?;
         let version = metadata.versions.first().map_or("", String::as_str);
         let example = source.golden.first().and_then(|case| Example::of(case, &metadata, version));
@@ -314,8 +332,8 @@ fn measure(backend: &mut dyn Backend, works: Option<&InferRequest>, typical: boo
 }
 
 /// Runs every golden case, in turn on every session, so that each has run before it serves.
-fn verify(
-    sessions: &mut [Box<dyn Backend>],
+fn verify<'s>(
+    sessions: impl Iterator<Item = &'s mut Box<dyn Backend>>,
     metadata: &ModelMetadata,
     source: &Source,
 ) -> Result<Condition, LoadError> {

@@ -25,6 +25,7 @@ const BUCKETS_ROWS: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 1024];
 #[derive(Debug, Default)]
 pub struct Runs {
     rows: AtomicU64,
+    lanes: AtomicU64,
     beyond: AtomicU64,
     buckets: [AtomicU64; BUCKETS_ROWS.len()],
 }
@@ -58,6 +59,11 @@ pub struct Counting<'a> {
 }
 
 impl Runs {
+    /// A run was on a lane.
+    pub fn ran_on_lane(&self) {
+        self.lanes.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The model has answered `rows` in one run.
     pub fn ran(&self, rows: usize) {
         let rows = u64::try_from(rows).unwrap_or(u64::MAX);
@@ -216,6 +222,11 @@ pub fn text(registry: &Registry) -> Result<String, fmt::Error> {
     header(&mut text, "berth_runtime_batch_rows", "histogram", "Rows of a run of the model")?;
     for model in &models {
         rows_histogram(&mut text, model)?;
+    }
+    header(&mut text, "berth_runtime_lane_runs", "counter", "Runs of the model on a lane, beside others")?;
+    for model in &models {
+        let runs = model.runs().map_or(0, |runs| runs.lanes.load(Ordering::Relaxed));
+        writeln!(text, "berth_runtime_lane_runs{{{}}} {runs}", labels(model))?;
     }
     Ok(text)
 }

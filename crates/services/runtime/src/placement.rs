@@ -11,6 +11,10 @@ pub const INLINE_COST_MAX: Duration = Duration::from_micros(200);
 /// Bytes of model files up to which each CPU gets its own session; every session holds the weights once more.
 pub const COPIED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// One part in this of the memory that the process may use is what the files of all lanes may come to: their weights are packed
+/// anew, and each has its own intermediate values.
+const LANES_MEMORY_PART: u64 = 8;
+
 /// Bytes of model files up to which a model is first taken for a tiny one, so that most models are opened once.
 const TINY_BYTES_GUESS: u64 = 4 * 1024 * 1024;
 
@@ -60,6 +64,15 @@ pub fn plan(cost: Cost, model_bytes: u64, cpus: usize) -> Plan {
     }
     let sessions = if model_bytes <= COPIED_BYTES_MAX { cpus } else { 1 };
     Plan { sessions, threads: 1 }
+}
+
+/// The lanes of a model that one run has all of `cpus` for: as many sessions as memory allows, at most one for each CPU, which
+/// share the CPUs. `None` when there is memory for less than two.
+pub fn lanes(model_bytes: u64, cpus: usize, memory_bytes_max: Option<u64>) -> Option<Plan> {
+    let allowed = memory_bytes_max.map_or(COPIED_BYTES_MAX, |bytes| COPIED_BYTES_MAX.min(bytes / LANES_MEMORY_PART));
+    let copies = allowed.checked_div(model_bytes.max(1)).unwrap_or(0);
+    let sessions = usize::try_from(copies).unwrap_or(usize::MAX).min(cpus);
+    (sessions > 1).then(|| Plan { sessions, threads: cpus.checked_div(sessions).unwrap_or(1).max(1) })
 }
 
 impl Cost {
@@ -118,6 +131,18 @@ mod tests {
         assert_eq!(plan(made_up, 1000, 8), Plan { sessions: 8, threads: 1 });
         assert_eq!(guess(1000, 8).threads, 1);
         assert_eq!(guess(100_000_000, 8).threads, 8);
+    }
+
+    #[test]
+    fn lanes_are_bounded_by_cpus_and_memory() {
+        let mib = 1024 * 1024;
+        assert_eq!(lanes(18 * mib, 2, None), Some(Plan { sessions: 2, threads: 1 }));
+        assert_eq!(lanes(18 * mib, 32, None), Some(Plan { sessions: 14, threads: 2 }));
+        assert_eq!(lanes(0, 4, None), Some(Plan { sessions: 4, threads: 1 }));
+        assert_eq!(lanes(18 * mib, 1, None), None);
+        assert_eq!(lanes(129 * mib, 8, None), None);
+        assert_eq!(lanes(18 * mib, 2, Some(512 * mib)), Some(Plan { sessions: 2, threads: 1 }));
+        assert_eq!(lanes(18 * mib, 2, Some(256 * mib)), None);
     }
 
     #[test]

@@ -27,7 +27,12 @@ async fn status_of(registry: &Registry) -> Value {
 }
 
 fn loader() -> Loader {
-    Loader { environment: library::tests::environment().clone(), cpus: 2, batching: Policy::default() }
+    Loader {
+        environment: library::tests::environment().clone(),
+        cpus: 2,
+        batching: Policy::default(),
+        memory_bytes_max: None,
+    }
 }
 
 #[tokio::test]

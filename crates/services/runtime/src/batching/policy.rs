@@ -24,6 +24,8 @@ pub struct Policy {
     pub rows_max: usize,
     /// Bytes of inputs. A single request with more still runs, alone.
     pub bytes_max: usize,
+    /// Requests; what is beyond is left to another session that is free.
+    pub requests_max: usize,
     /// How long a request waits for company while a session is idle.
     pub latency_max: Duration,
 }
@@ -54,7 +56,8 @@ pub enum Decision {
 
 impl Policy {
     /// Every request runs by itself.
-    pub const OFF: Self = Self { rows_max: 1, bytes_max: BYTES_MAX, latency_max: Duration::ZERO };
+    pub const OFF: Self =
+        Self { rows_max: 1, bytes_max: BYTES_MAX, requests_max: usize::MAX, latency_max: Duration::ZERO };
 
     /// Whether requests are joined at all.
     pub fn joins(&self) -> bool {
@@ -93,7 +96,7 @@ pub fn decide<'a, G: PartialEq + 'a>(
     };
     let (mut rows, mut bytes) = (oldest.rows, oldest.bytes);
     let mut deadline = oldest.deadline;
-    let mut closed = rows >= policy.rows_max || bytes >= policy.bytes_max;
+    let mut closed = rows >= policy.rows_max || bytes >= policy.bytes_max || policy.requests_max <= 1;
     let mut stranger = false;
     while !closed && let Some((place, entry)) = waiting.next() {
         if entry.group != Some(group) {
@@ -107,7 +110,7 @@ pub fn decide<'a, G: PartialEq + 'a>(
         } else {
             members.push(place);
             deadline = deadline.into_iter().chain(entry.deadline).min();
-            closed = rows == policy.rows_max;
+            closed = rows == policy.rows_max || members.len() >= policy.requests_max;
         }
     }
     let until = oldest.arrived.checked_add(policy.latency_max);

@@ -79,7 +79,12 @@ fn compare_joined(
     Ok(())
 }
 
-fn compare(alone: &Tensor, joined: &Tensor) -> Result<(), String> {
+/// Whether two runs on the same row say the same, but for the order in which kernels add up.
+///
+/// # Errors
+///
+/// The first difference, in words.
+pub fn compare(alone: &Tensor, joined: &Tensor) -> Result<(), String> {
     let name = &alone.name;
     if (&alone.name, alone.datatype, &alone.shape) != (&joined.name, joined.datatype, &joined.shape) {
         return Err(format!("output `{name}` has the shape {:?} alone, {:?} joined", alone.shape, joined.shape));

@@ -114,6 +114,11 @@ impl<T> Queue<T> {
         self.bytes = self.waiting.iter().map(|waiting| waiting.bytes).fold(0, usize::saturating_add);
     }
 
+    /// How many wait, those that are gone or expired included.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

@@ -8,6 +8,8 @@ use inference::{Datatype, ModelMetadata, Tensor, TensorData, TensorSpec};
 use super::*;
 use crate::batching::{join::Signature, policy::Policy};
 
+mod lanes;
+
 /// A session that says what it begins, by its id or its rows, and ends when it is told to. It gives its inputs back.
 struct Scripted {
     begun: SyncSender<String>,
@@ -54,7 +56,11 @@ fn harness_of(run: Duration, limits: Limits, batching: Batching) -> Harness {
     let (go, go_there) = sync_channel(16);
     let session: Box<dyn Backend> = Box::new(Scripted { begun, go: go_there });
     let cost = Cost { run, bytes: 4, typical: true };
-    Harness { pool: Arc::new(Pool::new(vec![session], cost, limits, batching).unwrap()), begun: begun_here, go }
+    Harness {
+        pool: Arc::new(Pool::new(Sessions::of(vec![session]), cost, limits, batching).unwrap()),
+        begun: begun_here,
+        go,
+    }
 }
 
 fn request(id: &str) -> InferRequest {

@@ -15,7 +15,8 @@ use crate::{
 };
 
 fn load(path: &Path) -> Result<Loaded, LoadError> {
-    let loader = Loader { environment: environment().clone(), cpus: 2, batching: Policy::default() };
+    let loader =
+        Loader { environment: environment().clone(), cpus: 2, batching: Policy::default(), memory_bytes_max: None };
     loader.load(Model::announced("m".into(), "4".into()).metadata(), path)
 }
 
@@ -114,17 +115,17 @@ fn variable_sizes_that_one_does_not_suit_are_found() {
     assert_eq!(condition_of(&loaded, ConditionKind::Optimised).status, ConditionStatus::True);
 }
 
-#[test]
-fn a_model_that_no_made_up_input_suits_is_served_untried() {
-    // Seven columns are wanted by the second operand, and seven is not among the sizes that are tried.
+/// Seven columns are wanted by the second operand, and seven is not among the sizes that are tried.
+fn seven_columns() -> Vec<u8> {
     let input = onnx::tensor_type(Datatype::Fp32, &[Dim::Named("width")]);
     let other = onnx::tensor_type(Datatype::Fp32, &[Dim::Size(7), Dim::Size(7)]);
-    let model = onnx::model(
-        &[onnx::node("MatMul", &["x", "w"], &["y"])],
-        &[("x", input.clone()), ("w", other)],
-        &[("y", input)],
-    );
-    let (_directory, path) = file(&model);
+    let node = onnx::node("MatMul", &["x", "w"], &["y"]);
+    onnx::model(&[node], &[("x", input.clone()), ("w", other)], &[("y", input)])
+}
+
+#[test]
+fn a_model_that_no_made_up_input_suits_is_served_untried() {
+    let (_directory, path) = file(&seven_columns());
     let loaded = load(&path).unwrap();
     let optimised = condition_of(&loaded, ConditionKind::Optimised);
     assert_eq!((optimised.status, optimised.reason.as_str()), (ConditionStatus::Unknown, "NotTried"));
@@ -202,7 +203,7 @@ fn one_operator(operator: &str, dims: &[Dim]) -> Vec<u8> {
 
 fn batched(model: &[u8], policy: Policy) -> (ConditionStatus, String) {
     let (_directory, path) = file(model);
-    let loader = Loader { environment: environment().clone(), cpus: 2, batching: policy };
+    let loader = Loader { environment: environment().clone(), cpus: 2, batching: policy, memory_bytes_max: None };
     let loaded = loader.load(Model::announced("m".into(), "4".into()).metadata(), &path).unwrap();
     let condition = condition_of(&loaded, ConditionKind::Batched);
     (condition.status, condition.reason.clone())
@@ -224,4 +225,22 @@ fn requests_are_joined_where_the_model_bears_it() {
     let fixed = one_operator("Relu", &[Dim::Size(1), Dim::Size(3)]);
     assert_eq!(batched(&fixed, on), said(ConditionStatus::False, "FixedBatch"));
     assert_eq!(batched(&one_operator("Relu", &rows), Policy::OFF), said(ConditionStatus::False, "SwitchedOff"));
+}
+
+fn parallel(model: &[u8], loader: &Loader) -> (ConditionStatus, String) {
+    let (_directory, path) = file(model);
+    let loaded = loader.load(Model::announced("m".into(), "4".into()).metadata(), &path).unwrap();
+    let condition = condition_of(&loaded, ConditionKind::Parallel);
+    (condition.status, condition.reason.clone())
+}
+
+#[test]
+fn how_requests_run_beside_each_other_is_said() {
+    let said = |status, reason: &str| (status, reason.to_owned());
+    let two =
+        Loader { environment: environment().clone(), cpus: 2, batching: Policy::default(), memory_bytes_max: None };
+    let tiny = onnx::sum_and_difference();
+    assert_eq!(parallel(&tiny, &two), said(ConditionStatus::True, "SessionPerCpu"));
+    assert_eq!(parallel(&tiny, &Loader { cpus: 1, ..two.clone() }), said(ConditionStatus::False, "OneCpu"));
+    assert_eq!(parallel(&seven_columns(), &two), said(ConditionStatus::False, "NotTried"));
 }

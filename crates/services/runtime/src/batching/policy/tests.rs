@@ -7,7 +7,7 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 
 fn policy(rows_max: usize, latency_max: Duration) -> Policy {
-    Policy { rows_max, bytes_max: 1000, latency_max }
+    Policy { rows_max, bytes_max: 1000, requests_max: usize::MAX, latency_max }
 }
 
 /// Entries of `(group, rows)` that came at `now`, a byte for each row.
@@ -75,10 +75,11 @@ proptest! {
         queue in vec((option::of(0..3_u8), 1..6_usize, option::of(0..30_u64)), 1..40),
         (rows_max, bytes_max, latency_ms) in (0..20_usize, 1..20_usize, 0..20_u64),
         now_ms in 0..30_u64,
+        requests_max in 0..10_usize,
     ) {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let policy = Policy { rows_max, bytes_max, latency_max: Duration::from_millis(latency_ms) };
+        let policy = Policy { rows_max, bytes_max, requests_max, latency_max: Duration::from_millis(latency_ms) };
         let waiting: Vec<_> = queue.iter().map(|(group, rows, deadline)| Entry {
             group: group.as_ref(), rows: *rows, bytes: *rows, arrived: start, deadline: deadline.map(at),
         }).collect();
@@ -87,7 +88,7 @@ proptest! {
                 prop_assert_eq!(members[0], 0);
                 prop_assert!(members.is_sorted_by(|a, b| a < b));
                 let rows: usize = members.iter().map(|at| waiting[*at].rows).sum();
-                prop_assert!(members.len() == 1 || rows <= rows_max.min(bytes_max));
+                prop_assert!(members.len() == 1 || rows <= rows_max.min(bytes_max) && members.len() <= requests_max);
                 prop_assert!(members.iter().all(|at| waiting[*at].group == waiting[0].group));
                 prop_assert!(members.len() == 1 || waiting[0].group.is_some());
                 // Nobody of the group was passed over.
