@@ -26,7 +26,7 @@ PYTEST ?=
 RUNS ?= 100000
 TARGETS ?=
 
-.PHONY: help up test fuzz lint format deny install bench bench-serving bench-scaling contracts clean tools
+.PHONY: help up test fuzz lint format deny install bench bench-serving bench-batching bench-scaling contracts clean tools
 
 help: ## List the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,13 +78,19 @@ install: tools ## Build for installation and install under PREFIX (default /usr/
 	done
 	echo "installed $$to/bin/berth"
 
-bench: bench-serving bench-scaling ## Run every benchmark
+bench: bench-serving bench-batching bench-scaling ## Run every benchmark
 
 bench-serving: tools ## Measure serving against Triton and MLServer; writes docs/benchmarks/serving.md
 	@cargo build --locked --release --package berth --package load
 	cargo xtask setup
 	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
 	"$$python" tests/bench/serving.py
+
+bench-batching: tools ## Measure MiniLM with 32 clients against Triton; writes docs/benchmarks/batching.md
+	@cargo build --locked --release --package berth --package load
+	cargo xtask setup
+	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
+	"$$python" tests/bench/batching.py
 
 # The data are public and not part of the clone; tests/bench/scaling.py names the files.
 export BERTH_BENCH_DATA ?= $(abspath ../shared/data)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import requests
 import tritonclient.grpc as grpcclient
+from tritonclient.utils import np_to_triton_dtype
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -117,12 +118,12 @@ def body_of(protocol: str, model: str, arrays: dict[str, np.ndarray]) -> bytes:
     if protocol == GRPC:
         request = grpcclient.service_pb2.ModelInferRequest(model_name=model)
         for name, array in arrays.items():
-            request.inputs.add(name=name, datatype="FP32", shape=array.shape)
+            request.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
             request.raw_input_contents.append(array.tobytes())
         return request.SerializeToString()
     inputs, tail = [], b""
     for name, array in arrays.items():
-        tensor = {"name": name, "shape": array.shape, "datatype": "FP32"}
+        tensor = {"name": name, "shape": array.shape, "datatype": np_to_triton_dtype(array.dtype)}
         if protocol == BINARY:
             tensor["parameters"] = {"binary_data_size": array.nbytes}
             tail += array.tobytes()

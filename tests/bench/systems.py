@@ -144,6 +144,9 @@ class Triton(System):
     name = "Triton"
     about = "Triton 2.51 (nvidia-pytriton 0.7.0), Python backend calling onnxruntime, dynamic batching: its quickest"
     config = (FILES / "triton_config.pbtxt").read_text()
+    served = "iris"
+    script = "triton_model.py"
+    environment: dict[str, str] = {}
 
     def __init__(self, model: Path) -> None:
         super().__init__()
@@ -158,10 +161,10 @@ class Triton(System):
         backends = self.folder / "backends"
         shutil.copytree(bundled / "backends", backends)
         shutil.copy(bundled / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
-        repository = self.folder / "models" / "iris"
+        repository = self.folder / "models" / self.served
         (repository / "1").mkdir(parents=True)
         (repository / "config.pbtxt").write_text(self.config)
-        shutil.copy(FILES / "triton_model.py", repository / "1" / "model.py")
+        shutil.copy(FILES / self.script, repository / "1" / "model.py")
         shutil.copy(self.model, repository / "1" / "model.onnx")
         http, grpc = free_port(), free_port()
         self.http, self.grpc = f"127.0.0.1:{http}", f"127.0.0.1:{grpc}"
@@ -170,9 +173,9 @@ class Triton(System):
         places = ["--model-repository", repository.parent, "--backend-directory", backends]
         path = f"{venv / 'bin'}:{os.environ['PATH']}"
         libraries = str(site / "nvidia_pytriton.libs")
-        env = {**os.environ, "PATH": path, "LD_LIBRARY_PATH": libraries, "PYTHONPATH": str(site)}
+        env = {**os.environ, **self.environment, "PATH": path, "LD_LIBRARY_PATH": libraries, "PYTHONPATH": str(site)}
         self.launch([bundled / "bin" / "tritonserver", *places, *addresses, *ports], env)
-        self.wait_ready()
+        self.wait_ready(f"/v2/models/{self.served}/ready")
 
 
 class TritonUnbatched(Triton):
@@ -181,6 +184,24 @@ class TritonUnbatched(Triton):
     name = "Triton unbatched"
     about = "the same without dynamic batching, which is how Triton runs a model that does not ask for it"
     config = Triton.config.replace("dynamic_batching { }", "")
+
+
+class TritonMiniLm(Triton):
+    """MiniLM with dynamic batching: one instance whose runs have every core, or one of one thread for each core."""
+
+    served = "minilm"
+    script = "triton_minilm.py"
+
+    def __init__(self, model: Path, instances: int) -> None:
+        super().__init__(model)
+        threads = max(1, (os.cpu_count() or 1) // instances)
+        self.name = f"Triton, {instances} × {threads}"
+        self.about = (
+            f"Triton 2.51 (nvidia-pytriton 0.7.0), Python backend calling onnxruntime, dynamic batching, {instances} "
+            f"instance{'s' if instances > 1 else ''} with {threads} thread{'s' if threads > 1 else ''} a run"
+        )
+        self.config = (FILES / "triton_minilm.pbtxt").read_text().replace("INSTANCES", str(instances))
+        self.environment = {"BENCH_THREADS": str(threads)}
 
 
 class MlServer(System):

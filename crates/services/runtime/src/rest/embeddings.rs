@@ -116,7 +116,8 @@ async fn received(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<As
     let deadline = deadline(headers)?;
     let coding = Coding::of_request(headers).map_err(Refusal::Coding)?;
     let bytes_max = shared.limits.body_bytes_max.min(BODY_BYTES_MAX);
-    let body = body::collect(body, bytes_max, deadline).await?;
+    let place = body::Place { buffers: &shared.buffers, aligned: 0 };
+    let body = body::collect(body, bytes_max, deadline, place).await?;
     let work = if coding == Coding::Identity { body.len() } else { body.len().saturating_mul(8) };
     let read = move || coding::inflate(body, coding, bytes_max).map(|body| request::read(&body));
     let request = off_thread(work, read).await??;
