@@ -81,19 +81,19 @@ install: tools ## Build for installation and install under PREFIX (default /usr/
 bench: bench-serving bench-batching bench-scaling ## Run every benchmark
 
 bench-serving: tools ## Measure serving against Triton and MLServer; writes docs/benchmarks/serving.md
-	@cargo build --locked --release --package berth --package load
+	@cargo build --locked --profile dist --package berth --package load
 	cargo xtask setup
 	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
 	"$$python" tests/bench/serving.py
 
 bench-batching: tools ## Measure MiniLM with 32 clients against Triton; writes docs/benchmarks/batching.md
-	@cargo build --locked --release --package berth --package load
+	@cargo build --locked --profile dist --package berth --package load
 	cargo xtask setup
 	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
 	"$$python" tests/bench/batching.py
 
-# The data are public and not part of the clone; tests/bench/scaling.py names the files.
-export BERTH_BENCH_DATA ?= $(abspath ../shared/data)
+# The data are public and not part of the clone; tests/bench/scaling.py names the files to put here.
+export BERTH_BENCH_DATA ?= $(BERTH_CACHE)/bench-data
 
 bench-scaling: tools ## Simulate Berth's scaling beside three rivals; writes docs/benchmarks/scaling.md
 	@cargo build --locked --release --package berth

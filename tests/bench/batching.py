@@ -1,7 +1,7 @@
 """`make bench-batching`: MiniLM with 32 clients on Berth and on Triton; writes docs/benchmarks/batching.md.
 
-The rounds are interleaved, system after system, and each number is the median of its rounds. Needs the release build of
-`berth` and `berth-load`.
+The rounds are interleaved, system after system, and each number is the median of its rounds. Needs the build
+for installation of `berth` and `berth-load`.
 """
 
 import argparse

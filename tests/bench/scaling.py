@@ -61,7 +61,7 @@ LOADS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("BERTH_BENCH_DATA", cache.ROOT.parent / "shared/data"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("BERTH_BENCH_DATA", cache.cache_dir() / "bench-data"))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--requests", type=int, default=2000, help="whose service times are measured")
     parser.add_argument("--berth", type=Path, default=systems.load_generator().with_name("berth"))

@@ -1,7 +1,7 @@
 """`make bench-serving`: Berth, Triton and MLServer on one model in one run; writes docs/benchmarks/serving.md.
 
 The rounds are interleaved, system after system, and each number is the median of its rounds, so that what the machine
-does meanwhile falls on all alike. Needs the release build of `berth` and `berth-load`.
+does meanwhile falls on all alike. Needs the build for installation (`dist`) of `berth` and `berth-load`.
 """
 
 import argparse

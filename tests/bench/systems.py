@@ -238,9 +238,9 @@ class MlServer(System):
 
 
 def load_generator() -> Path:
-    """`BERTH_LOAD`, else the release build."""
+    """`BERTH_LOAD`, else that of the build for installation, which is what people run."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or cache.ROOT / "target")
-    return Path(os.environ.get("BERTH_LOAD") or target / "release" / "berth-load").absolute()
+    return Path(os.environ.get("BERTH_LOAD") or target / "dist" / "berth-load").absolute()
 
 
 def peer_environment(name: str, python: Path) -> Path:
