@@ -17,7 +17,10 @@ use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -406,14 +409,7 @@ where
         .header_read_timeout(limits.header_timeout)
         .max_header_size(usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX))
         .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => Ok(ended?),
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            Ok(connection.await?)
-        }
-    }
+    until_stopped(connection, stop).await
 }
 
 async fn serve_two<T, S, B>(
@@ -438,14 +434,24 @@ where
         .keep_alive_interval(Some(PING_EVERY))
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
+    until_stopped(connection, stop).await
+}
+
+/// Drives a connection until its client ends it; after `stop` it finishes the requests that have begun.
+async fn until_stopped<C>(connection: C, stop: CancellationToken) -> Result<(), BoxError>
+where
+    C: GracefulConnection,
+    C::Error: Into<BoxError>,
+{
     tokio::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => Ok(ended?),
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            Ok(connection.await?)
+            connection.await
         }
-    }
+    };
+    ended.map_err(Into::into)
 }
 
 /// Whether `accept` failed for want of something that only time brings back, not because of one client.
