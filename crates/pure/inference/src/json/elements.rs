@@ -188,16 +188,7 @@ impl<T, F: Fn(&mut Reader<'_>, Datatype) -> Parsed<T>> Nest<T, F> {
             Some(b'[') => self.arrays(reader, depth)?,
             _ => self.leaves(reader, depth)?,
         };
-        match self.dimensions.get_mut(depth) {
-            Some(Some(other)) if *other != length => {
-                Err(Fault::new(format!("expected {other} elements, as in the array before, found {length}")))
-            }
-            Some(dimension) => {
-                *dimension = Some(length);
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        note_length(&mut self.dimensions, depth, length)
     }
 
     fn arrays(&mut self, reader: &mut Reader<'_>, depth: usize) -> Parsed<usize> {
@@ -334,4 +325,18 @@ pub(super) fn text(reader: &mut Reader<'_>, datatype: Datatype) -> Parsed<Bytes>
         return Err(reader.fault(expected(datatype)));
     }
     reader.string_bytes()
+}
+
+/// Notes that an array at `depth` has `length` elements, as all others there must have.
+pub(super) fn note_length(dimensions: &mut [Option<usize>], depth: usize, length: usize) -> Parsed<()> {
+    match dimensions.get_mut(depth) {
+        Some(Some(other)) if *other != length => {
+            Err(Fault::new(format!("expected {other} elements, as in the array before, found {length}")))
+        }
+        Some(dimension) => {
+            *dimension = Some(length);
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }

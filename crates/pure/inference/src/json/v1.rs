@@ -211,21 +211,12 @@ impl<'m> Column<'m> {
         elements::append(reader, datatype, &mut self.fixed)
     }
 
-    /// An array at `depth` has `length` elements, as all others there must have.
+    /// An array at `depth` ends with `length` elements.
     fn close(&mut self, depth: usize, length: usize) -> Parsed<()> {
         if self.dimensions.len() <= depth {
             self.dimensions.resize(depth + 1, None);
         }
-        match self.dimensions.get_mut(depth) {
-            Some(Some(other)) if *other != length => {
-                Err(Fault::new(format!("expected {other} elements, as in the array before, found {length}")))
-            }
-            Some(dimension) => {
-                *dimension = Some(length);
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        elements::note_length(&mut self.dimensions, depth, length)
     }
 
     fn finish(self) -> Tensor {
