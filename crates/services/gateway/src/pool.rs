@@ -136,12 +136,11 @@ impl Upstream {
 
     async fn shared(&self, supervisor: &Supervisor) -> Result<Lease<'_>, SendError> {
         let Some(slot) = self.shared.get(lane()) else { return self.own(None, supervisor).await };
-        let known = lock(slot).as_ref().filter(|link| link.is_open()).cloned();
-        if let Some(link) = known {
-            if link.streams() < SHARED_STREAMS_MAX {
-                return Ok(Lease { link, own: None });
-            }
-            return self.own(self.idle(), supervisor).await;
+        let known = lock(slot).as_ref().and_then(|link| Some((link.clone(), link.load()?)));
+        match known {
+            Some((link, load)) if load < SHARED_STREAMS_MAX => return Ok(Lease { link, own: None }),
+            Some(_) => return self.own(self.idle(), supervisor).await,
+            None => {}
         }
         let link = self.open(supervisor).await?;
         // Two requests may both have opened one; the later stays and the earlier ends with its request.
@@ -159,8 +158,8 @@ impl Upstream {
 
     fn idle(&self) -> Option<Link> {
         let mut own = lock(&self.own);
-        own.retain(Link::is_open);
-        let at = own.iter().rposition(|link| link.streams() == 0)?;
+        own.retain(|link| link.load().is_some());
+        let at = own.iter().rposition(|link| link.load() == Some(0))?;
         Some(own.swap_remove(at))
     }
 

@@ -57,14 +57,10 @@ impl Link {
         Ok(Self(Arc::new(Handle(shared))))
     }
 
-    /// Whether another request may be sent.
-    pub fn is_open(&self) -> bool {
-        takes_more(&self.0.0.lock()).is_ok()
-    }
-
-    /// Requests under way.
-    pub fn streams(&self) -> usize {
-        self.0.0.lock().streams.len()
+    /// Requests under way; nothing when no other may be sent.
+    pub fn load(&self) -> Option<usize> {
+        let state = self.0.0.lock();
+        takes_more(&state).ok().map(|_| state.streams.len())
     }
 
     /// Sends a request and waits for the head of its answer. Dropping the future resets the stream.
