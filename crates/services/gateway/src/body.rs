@@ -18,7 +18,7 @@ use futures_util::future::poll_fn;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
@@ -178,10 +178,20 @@ fn broken_off() -> Refusal {
     Refusal::new(Kind::ClientGone, "the request's body ended early")
 }
 
+/// [`read`]s a body, which must be there by `deadline`.
+pub(crate) async fn read_by(
+    deadline: Instant,
+    body: &mut Option<Incoming>,
+    reading: Reading<'_>,
+) -> Result<Payload, Refusal> {
+    let late = |_| Refusal::new(Kind::Deadline, "the request's body did not arrive within its time-out");
+    timeout_at(deadline, read(body, reading)).await.map_err(late)?
+}
+
 /// Reads all of a small body, and as much of a large one as routing needs.
 ///
 /// The body stays with the caller unless it passes, so that what is left of a refused one can be let run out.
-pub(crate) async fn read(body: &mut Option<Incoming>, reading: Reading<'_>) -> Result<Payload, Refusal> {
+async fn read(body: &mut Option<Incoming>, reading: Reading<'_>) -> Result<Payload, Refusal> {
     let mut held = Held::default();
     let Some(incoming) = body.as_mut() else { return Ok(Payload::Whole(held)) };
     let mut expected = incoming.size_hint().exact().and_then(|len| usize::try_from(len).ok());

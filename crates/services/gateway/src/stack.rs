@@ -23,7 +23,7 @@ use resources::{
     access::{Action, KeyRecord},
     id::Revision,
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::{
     body::{self, DownBody, Payload, REPLAY_BYTES_MAX, Reading},
@@ -348,10 +348,7 @@ impl Gateway {
             grpc,
             budget: &self.held_bytes,
         };
-        match timeout_at(deadline, body::read(body, reading)).await {
-            Ok(read) => read,
-            Err(_) => Err(Refusal::new(Kind::Deadline, "the request's body did not arrive within its time-out")),
-        }
+        body::read_by(deadline, body, reading).await
     }
 
     async fn merged_metrics(&self, table: &Table) -> String {

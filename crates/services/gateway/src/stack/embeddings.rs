@@ -6,7 +6,6 @@ use http::{Response, header, request::Parts};
 use hyper::body::Incoming;
 use inference::embeddings::BODY_BYTES_MAX;
 use resources::access::Action;
-use tokio::time::timeout_at;
 
 use super::{Asked, FIRST_MESSAGE_TIME, Gateway, Target, admit_to, authenticate, call, find};
 use crate::{
@@ -38,8 +37,7 @@ impl Gateway {
         let first = asked.started + asked_for.unwrap_or(FIRST_MESSAGE_TIME).min(FIRST_MESSAGE_TIME);
         let bytes_max = self.limits.body_bytes_max.min(BODY_BYTES_MAX);
         let reading = Reading { bytes_max, held_max: bytes_max, grpc: false, budget: &self.held_bytes };
-        let late = |_| Refusal::new(Kind::Deadline, "the request's body did not arrive within its time-out");
-        let payload = timeout_at(first, body::read(body, reading)).await.map_err(late)??;
+        let payload = body::read_by(first, body, reading).await?;
         let (service, aim) = {
             let Payload::Whole(held) = &payload else {
                 let text = "the gateway holds as many bodies as it can: ask again later";
