@@ -7,7 +7,6 @@ mod berth;
 mod bounds;
 mod dm;
 mod forecast;
-mod histogram;
 mod hpa;
 mod kpa;
 mod level;
@@ -16,10 +15,11 @@ mod queueing;
 mod seasons;
 mod window;
 
+use resources::window::WINDOW_MS;
+
 pub use berth::SCALE_DOWN_DELAY_MS;
-pub use histogram::Histogram;
 pub(crate) use number::{at_most_u32, whole};
-pub use window::{WINDOW_MS, WINDOWS_MAX, Window};
+pub use window::{WINDOWS_MAX, Window};
 
 /// A way to choose the number of replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod condition;
 pub mod event;
+pub mod histogram;
 pub mod id;
 pub mod inference_service;
 pub mod manifest;
@@ -10,6 +11,7 @@ pub mod meta;
 pub mod quantity;
 pub mod snapshot;
 pub mod status;
+pub mod window;
 
 /// API group and version of every kind.
 pub const API_VERSION: &str = "berth.dev/v1alpha1";

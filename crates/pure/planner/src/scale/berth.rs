@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
+use resources::{histogram::Histogram, window::WINDOW_MS};
+
 use super::{
-    Decision, Histogram, Observed, Spec, Target, WINDOW_MS,
+    Decision, Observed, Spec, Target,
     bounds::{within_rates, within_spec},
     forecast::{Ahead, Forecast, Model},
     kpa::most_of_late,

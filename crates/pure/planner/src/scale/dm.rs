@@ -2,10 +2,11 @@
 //!
 //! Memory is taken as below its threshold at all times: a replica of Berth uses as much idle as busy.
 
+use resources::histogram::Histogram;
+
 use super::{
     Decision, Observed, Response, Spec,
     bounds::within_spec,
-    histogram::Histogram,
     window::{Window, arrival_rate, last, utilisation},
 };
 

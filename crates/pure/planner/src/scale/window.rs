@@ -1,9 +1,7 @@
 //! One second of a service, and means over several.
 
-use super::histogram::Histogram;
+use resources::histogram::Histogram;
 
-/// Length of a window.
-pub const WINDOW_MS: u64 = 1000;
 /// Windows that a decision looks at, at most: ten minutes, ten times Knative's stable window.
 pub const WINDOWS_MAX: usize = 600;
 

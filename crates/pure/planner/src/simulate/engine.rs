@@ -5,6 +5,8 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
+use resources::window::WINDOW_MS;
+
 use super::{
     Contender, Outcome, Scenario,
     random::Random,
@@ -12,7 +14,7 @@ use super::{
     tally::Tally,
     trace::Arrivals,
 };
-use crate::scale::{Memory, Observed, WINDOW_MS, WINDOWS_MAX, Window, decide, whole};
+use crate::scale::{Memory, Observed, WINDOWS_MAX, Window, decide, whole};
 
 /// Windows kept for decisions beyond the stable window.
 const WINDOWS_BESIDE: usize = 60;

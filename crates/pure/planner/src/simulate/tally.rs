@@ -1,6 +1,8 @@
 //! What a simulation found: intervals over the objective, replicas, latencies, and how it went over time.
 
-use crate::scale::{Histogram, at_most_u32, whole};
+use resources::histogram::Histogram;
+
+use crate::scale::{at_most_u32, whole};
 
 /// Changes that are kept with their reasons; more are counted.
 const CHANGES_MAX: usize = 10_000;

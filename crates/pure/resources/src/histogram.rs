@@ -1,16 +1,19 @@
 //! Counts of durations in buckets of an eighth of an octave, with their exact mean.
 
+use serde::{Deserialize, Serialize};
+
 /// Buckets for each doubling: 8, so that a quantile is off by at most one part in eight.
 const PER_OCTAVE_BITS: u32 = 3;
 /// The shortest duration told apart is 2^-6 ms, 16 µs; the longest 2^17 ms, over two minutes, more than a request waits.
 const EXPONENT_MIN: u64 = 1023 - 6;
 const FIRST: u64 = EXPONENT_MIN << PER_OCTAVE_BITS;
 /// Octaves from the shortest to the longest, by buckets of each.
-const BUCKETS: usize = (17 + 6) << PER_OCTAVE_BITS;
+pub const BUCKETS: usize = (17 + 6) << PER_OCTAVE_BITS;
 const SHIFT: u32 = 52 - PER_OCTAVE_BITS;
 
-/// A histogram of milliseconds.
-#[derive(Clone, Debug, PartialEq)]
+/// A histogram of milliseconds. In JSON it names only the buckets that counted something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Sparse", into = "Sparse")]
 pub struct Histogram {
     counts: [u32; BUCKETS],
     count: u64,
@@ -24,13 +27,17 @@ impl Default for Histogram {
     }
 }
 
+/// The bucket of a duration.
+pub fn bucket(ms: f64) -> usize {
+    // A floating-point number's exponent and first three bits of fraction are the bucket.
+    let bucket = (ms.max(0.0).to_bits() >> SHIFT).saturating_sub(FIRST);
+    usize::try_from(bucket).unwrap_or(BUCKETS).min(BUCKETS - 1)
+}
+
 impl Histogram {
     /// Counts one duration.
     pub fn record(&mut self, ms: f64) {
-        // A floating-point number's exponent and first three bits of fraction are the bucket.
-        let bucket = (ms.max(0.0).to_bits() >> SHIFT).saturating_sub(FIRST);
-        let bucket = usize::try_from(bucket).unwrap_or(BUCKETS).min(BUCKETS - 1);
-        if let Some(count) = self.counts.get_mut(bucket) {
+        if let Some(count) = self.counts.get_mut(bucket(ms)) {
             *count = count.saturating_add(1);
         }
         self.count += 1;
@@ -94,6 +101,41 @@ impl Histogram {
     }
 }
 
+/// A histogram as it is handed from process to process.
+#[derive(Serialize, Deserialize)]
+struct Sparse {
+    /// Bucket and count, of those that are not zero.
+    counts: Vec<(usize, u32)>,
+    sum: f64,
+    squares: f64,
+}
+
+impl From<Histogram> for Sparse {
+    fn from(histogram: Histogram) -> Self {
+        let Histogram { counts, sum, squares, .. } = histogram;
+        let counts = counts.into_iter().enumerate().filter(|(_, count)| *count > 0).collect();
+        Self { counts, sum, squares }
+    }
+}
+
+impl TryFrom<Sparse> for Histogram {
+    type Error = String;
+
+    fn try_from(sparse: Sparse) -> Result<Self, String> {
+        let mut histogram = Self { sum: sparse.sum, squares: sparse.squares, ..Self::default() };
+        for (bucket, more) in sparse.counts {
+            let known = histogram.counts.get_mut(bucket);
+            let count = known.ok_or_else(|| format!("bucket {bucket} is not below {BUCKETS}"))?;
+            *count = count.saturating_add(more);
+            histogram.count += u64::from(more);
+        }
+        if !(sparse.sum.is_finite() && sparse.squares.is_finite()) {
+            return Err("`sum` and `squares` must be numbers".to_owned());
+        }
+        Ok(histogram)
+    }
+}
+
 /// Where a bucket begins, milliseconds.
 fn lower(bucket: u64) -> f64 {
     f64::from_bits((bucket + FIRST) << SHIFT)
@@ -123,6 +165,16 @@ mod tests {
         assert_eq!(histogram.count(), 4);
         assert!(histogram.quantile(0.25).unwrap() < 0.02);
         assert!(histogram.quantile(1.0).unwrap() >= 130_000.0);
+    }
+
+    #[test]
+    fn it_comes_back_from_json_and_wrong_buckets_do_not() {
+        let mut histogram = Histogram::default();
+        [0.3, 0.3, 17.0, 5e9].into_iter().for_each(|ms| histogram.record(ms));
+        let text = serde_json::to_string(&histogram).unwrap();
+        assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), histogram);
+        let wrong = format!(r#"{{"counts":[[{BUCKETS},1]],"sum":1.0,"squares":1.0}}"#);
+        assert!(serde_json::from_str::<Histogram>(&wrong).is_err());
     }
 
     #[test]
