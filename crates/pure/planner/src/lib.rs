@@ -7,6 +7,7 @@ mod check;
 mod enforce;
 mod history;
 mod input;
+pub mod judge;
 mod output;
 mod routes;
 pub mod scale;

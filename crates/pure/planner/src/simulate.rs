@@ -5,7 +5,7 @@
 
 mod engine;
 mod plot;
-mod random;
+pub(crate) mod random;
 mod replicas;
 mod tally;
 mod times;

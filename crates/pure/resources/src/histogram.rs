@@ -74,6 +74,11 @@ impl Histogram {
         self.count
     }
 
+    /// Durations in buckets after that of `ms`.
+    pub fn above(&self, ms: f64) -> u64 {
+        self.counts.iter().skip(bucket(ms) + 1).map(|count| u64::from(*count)).sum()
+    }
+
     /// Their mean; nothing without one.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum / self.count as f64)
@@ -156,6 +161,8 @@ mod tests {
         }
         assert!((histogram.mean().unwrap() - 500.05).abs() < 1e-6);
         assert!((histogram.variation().unwrap() - 1.0 / 3.0).abs() < 1e-3);
+        assert_eq!((histogram.above(0.0), histogram.above(1e6)), (10_000, 0));
+        assert!((4_300..=5_000).contains(&histogram.above(500.0)), "{}", histogram.above(500.0));
     }
 
     #[test]

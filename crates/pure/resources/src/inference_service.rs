@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{meta::ObjectMeta, status::InferenceServiceStatus};
+use crate::{meta::ObjectMeta, rollout::Rollout, status::InferenceServiceStatus};
 
 /// A model served under a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct InferenceService {
 }
 
 /// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InferenceServiceSpec {
     /// The model and how it runs.
@@ -30,6 +30,9 @@ pub struct InferenceServiceSpec {
     /// Which requests a revision gets while two of them share the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// How a new revision takes over: by steps that are judged. Absent, it gets all requests, or `canaryTrafficPercent` of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
 }
 
 /// Which requests a revision gets while two of them share the traffic.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod condition;
+pub mod digest;
 pub mod event;
 pub mod histogram;
 pub mod id;
@@ -9,6 +10,7 @@ pub mod inference_service;
 pub mod manifest;
 pub mod meta;
 pub mod quantity;
+pub mod rollout;
 pub mod snapshot;
 pub mod status;
 pub mod window;

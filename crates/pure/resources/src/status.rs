@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     condition::Condition,
     id::{BundleDigest, ReplicaId, Revision},
+    rollout::RolloutStatus,
 };
 
 /// What is there, written by the controller alone.
@@ -38,6 +39,9 @@ pub struct InferenceServiceStatus {
     /// Every replica of every revision.
     #[serde(default)]
     pub replicas: Vec<ReplicaStatus>,
+    /// How the newest revision's rollout stands, where `spec.rollout` asks for one and there is a revision to compare it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// What the last plan did for this service, what it waits for, and which rule drove it.
     #[serde(default)]
     pub plan: Vec<String>,

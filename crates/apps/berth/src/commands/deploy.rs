@@ -193,7 +193,7 @@ fn new(name: ServiceName) -> InferenceService {
         api_version: API_VERSION.to_owned(),
         kind: "InferenceService".to_owned(),
         metadata: ObjectMeta::named(name),
-        spec: InferenceServiceSpec { predictor, traffic: None },
+        spec: InferenceServiceSpec { predictor, traffic: None, rollout: None },
         status: None,
     }
 }

@@ -2,13 +2,13 @@
 
 /// A stream of numbers that a seed and a purpose decide.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Random {
+pub(crate) struct Random {
     state: [u64; 4],
 }
 
 impl Random {
     /// Streams of different purposes have nothing to do with each other.
-    pub(super) fn new(seed: u64, purpose: u64) -> Self {
+    pub(crate) fn new(seed: u64, purpose: u64) -> Self {
         let mut mixed = seed ^ purpose.wrapping_mul(0xd134_2543_de82_ef95);
         Self { state: [(); 4].map(|()| split(&mut mixed)) }
     }
@@ -22,17 +22,17 @@ impl Random {
     }
 
     /// From 0, without 1.
-    pub(super) fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// With mean 1.
-    pub(super) fn exponential(&mut self) -> f64 {
+    pub(crate) fn exponential(&mut self) -> f64 {
         -(1.0 - self.uniform()).ln()
     }
 
     /// With mean 0 and deviation 1, by Box and Muller.
-    pub(super) fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         let radius = (2.0 * self.exponential()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }

@@ -9,6 +9,8 @@ pub(super) enum Kind {
     Name,
     /// A whole number from 0.
     Integer,
+    /// A number.
+    Number,
     /// Yes or no.
     Boolean,
     /// Text or number: `500m`, `2`, `256Mi`.
@@ -17,6 +19,8 @@ pub(super) enum Kind {
     Map,
     /// Fields.
     Object(&'static Schema),
+    /// Several objects of one kind.
+    List(&'static Schema),
     /// Anything; dropped.
     Ignored,
 }
@@ -63,6 +67,8 @@ pub(super) static PLACES: &[(&str, &Schema)] = &[
     ("spec", &SPEC),
     ("spec.traffic", &TRAFFIC),
     ("spec.traffic.sticky", &STICKY),
+    ("spec.rollout", &ROLLOUT),
+    ("spec.rollout.analysis", &ANALYSIS),
     ("spec.predictor", &PREDICTOR),
     ("spec.predictor.batcher", &BATCHER),
     ("spec.predictor.model", &MODEL),
@@ -93,7 +99,11 @@ static METADATA: Schema = Schema {
 };
 
 static SPEC: Schema = Schema {
-    fields: &[must("predictor", Kind::Object(&PREDICTOR)), may("traffic", Kind::Object(&TRAFFIC))],
+    fields: &[
+        must("predictor", Kind::Object(&PREDICTOR)),
+        may("traffic", Kind::Object(&TRAFFIC)),
+        may("rollout", Kind::Object(&ROLLOUT)),
+    ],
     unsupported: &[
         ("transformer", "transform in the client, or in the model's graph"),
         ("explainer", REMOVE),
@@ -106,6 +116,30 @@ static TRAFFIC: Schema = Schema { fields: &[may("sticky", Kind::Object(&STICKY))
 
 static STICKY: Schema = Schema {
     fields: &[may("header", Kind::Text), may("cookie", Kind::Text), may("key", Kind::Boolean)],
+    unsupported: &[],
+};
+
+static ROLLOUT: Schema = Schema {
+    fields: &[
+        must("steps", Kind::List(&STEP)),
+        may("analysis", Kind::Object(&ANALYSIS)),
+        may("autoPromote", Kind::Boolean),
+        may("autoRollback", Kind::Boolean),
+    ],
+    unsupported: &[],
+};
+
+static STEP: Schema =
+    Schema { fields: &[must("percent", Kind::Integer), may("minSeconds", Kind::Integer)], unsupported: &[] };
+
+static ANALYSIS: Schema = Schema {
+    fields: &[
+        may("minRequests", Kind::Integer),
+        may("maxSeconds", Kind::Integer),
+        may("falseRollbackRate", Kind::Number),
+        may("latencyTolerance", Kind::Number),
+        may("outputTolerance", Kind::Number),
+    ],
     unsupported: &[],
 };
 
@@ -131,10 +165,7 @@ static PREDICTOR: Schema = Schema {
         ("scaleMetricType", NO_SCALING),
         ("autoScaling", NO_SCALING),
         ("logger", REMOVE),
-        (
-            "deploymentStrategy",
-            "a new revision takes over once it is ready, or step by step with `canaryTrafficPercent`",
-        ),
+        ("deploymentStrategy", "a new revision takes over once it is ready, or step by step with `spec.rollout`"),
         ("labels", "put them under `metadata`"),
         ("annotations", "put them under `metadata`"),
         ("storageUris", "name one bundle in `model.storageUri`"),

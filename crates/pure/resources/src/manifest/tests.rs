@@ -366,3 +366,25 @@ fn shares_of_traffic_and_what_clients_stick_by() {
         "spec.predictor.canaryTrafficPercent: expected 0 to 100 percent, found `101`"
     );
 }
+
+#[test]
+fn a_rollout_by_steps() {
+    let manifest = |text: &str| SPAM.replace("spec:\n", &format!("spec:\n  rollout: {text}\n"));
+    let good = "{steps: [{percent: 5, minSeconds: 0}, {percent: 25}], analysis: {falseRollbackRate: 0.01, latencyTolerance: 2}}";
+    let rollout = parse(&manifest(good)).unwrap()[0].spec.rollout.clone().unwrap();
+    assert_eq!((rollout.steps[0].min_ms(), rollout.steps[1].min_ms()), (0, 30_000));
+    let limits = rollout.limits();
+    assert_eq!((limits.false_rollback_rate, limits.latency_tolerance, limits.min_requests), (0.01, 2.0, 300));
+    assert!(rollout.promotes() && rollout.rolls_back());
+    let wrong = |text: &str| said(&manifest(text));
+    assert!(wrong("{}").contains("write `steps: [{percent: 5}"));
+    assert!(wrong("{steps: []}").contains("expected 1 to 10 steps, found 0"));
+    assert!(wrong("{steps: 5}").contains("expected a list"));
+    assert!(wrong("{steps: [{percent: 100}]}").contains("spec.rollout.steps[0].percent: expected 1 to 99 percent"));
+    assert!(wrong("{steps: [{percent: 20}, {percent: 20}]}").contains("expected more than the 20 percent"));
+    assert!(wrong("{steps: [{share: 20}]}").contains("unknown field `share`"));
+    assert!(wrong("{steps: [{percent: 5}], analysis: {falseRollbackRate: 0}}").contains("found `0`"));
+    assert!(wrong("{steps: [{percent: 5}], analysis: {latencyTolerance: fast}}").contains("expected a number"));
+    let both = manifest("{steps: [{percent: 5}]}").replace("minReplicas: 2", "canaryTrafficPercent: 5");
+    assert!(said(&both).contains("remove one of the two"), "{}", said(&both));
+}

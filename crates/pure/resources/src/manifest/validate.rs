@@ -9,6 +9,7 @@ use crate::{
     },
     meta::ObjectMeta,
     quantity::{self, QuantityError},
+    rollout::{Rollout, STEPS_MAX},
 };
 
 /// Labels and annotations of one service, each: as many as a person keeps in mind, and more.
@@ -21,6 +22,10 @@ const LABEL_LEN_MAX: usize = 63;
 const LABEL_PREFIX_LEN_MAX: usize = 253;
 /// Highest `containerConcurrency`: far more than one process can work on.
 const CONCURRENCY_MAX: u32 = 65_535;
+/// Seconds of a step of a rollout: a week, after which nobody waits for it.
+const STEP_SECONDS_MAX: u64 = 7 * 24 * 3600;
+/// Requests of a step of a rollout: no share is compared better with more.
+const STEP_REQUESTS_MAX: u32 = 100_000_000;
 /// Characters of a header's or a cookie's name: more than any in use, and short enough to compare for every request.
 const TOKEN_LEN_MAX: usize = 64;
 /// The one kind.
@@ -42,6 +47,13 @@ pub fn validate(service: &InferenceService) -> Vec<FieldError> {
     model(&service.spec.predictor.model, &mut wrong);
     if let Some(found) = service.spec.traffic.as_ref().and_then(|traffic| traffic.sticky.as_ref()) {
         sticky(found, &mut wrong);
+    }
+    if let Some(found) = &service.spec.rollout {
+        if service.spec.predictor.canary_traffic_percent.is_some() {
+            let text = "stands beside `spec.predictor.canaryTrafficPercent`, which sets a share by hand: remove one of the two";
+            wrong("spec.rollout", text.to_owned());
+        }
+        rollout(found, &mut wrong);
     }
     errors
 }
@@ -124,6 +136,42 @@ fn predictor(predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
         let text = format!("expected 0 to {BATCH_LATENCY_MS_MAX} milliseconds, found `{n}`");
         wrong("spec.predictor.batcher.maxLatency", text);
     }
+}
+
+fn rollout(rollout: &Rollout, wrong: &mut impl FnMut(&str, String)) {
+    const PATH: &str = "spec.rollout";
+    if rollout.steps.is_empty() || rollout.steps.len() > STEPS_MAX {
+        let found = rollout.steps.len();
+        wrong(&format!("{PATH}.steps"), format!("expected 1 to {STEPS_MAX} steps, found {found}"));
+    }
+    let mut before = 0;
+    for (at, step) in rollout.steps.iter().take(STEPS_MAX).enumerate() {
+        let path = format!("{PATH}.steps[{at}].percent");
+        if !(1..=99).contains(&step.percent) {
+            let text = format!("expected 1 to 99 percent, found `{}`: after the last step it gets all", step.percent);
+            wrong(&path, text);
+        } else if step.percent <= before {
+            wrong(
+                &path,
+                format!("expected more than the {before} percent of the step before, found `{}`", step.percent),
+            );
+        }
+        before = step.percent;
+        if step.min_ms() > STEP_SECONDS_MAX * 1000 {
+            wrong(&format!("{PATH}.steps[{at}].minSeconds"), format!("expected 0 to {STEP_SECONDS_MAX} seconds"));
+        }
+    }
+    let limits = rollout.limits();
+    let mut range = |name: &str, value: f64, from: f64, to: f64| {
+        if !(from..=to).contains(&value) {
+            wrong(&format!("{PATH}.analysis.{name}"), format!("expected {from} to {to}, found `{value}`"));
+        }
+    };
+    range("minRequests", limits.min_requests as f64, 1.0, f64::from(STEP_REQUESTS_MAX));
+    range("maxSeconds", (limits.max_ms / 1000) as f64, 1.0, STEP_SECONDS_MAX as f64);
+    range("falseRollbackRate", limits.false_rollback_rate, 1e-9, 0.5);
+    range("latencyTolerance", limits.latency_tolerance, 1.0, 100.0);
+    range("outputTolerance", limits.output_tolerance, 0.0, 1.0);
 }
 
 fn sticky(sticky: &Sticky, wrong: &mut impl FnMut(&str, String)) {

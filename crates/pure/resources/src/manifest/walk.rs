@@ -24,6 +24,8 @@ impl Errors {
 
 /// Longest piece of a person's input that a message repeats.
 const SHOWN_CHARS_MAX: usize = 80;
+/// Items of a list that are looked at: one more than any list may have, which is what its own check refuses.
+const ITEMS_MAX: usize = 64;
 /// Names closer than this are taken for a slip of the pen (Jaro-Winkler).
 const ALIKE_MIN: f64 = 0.82;
 
@@ -61,6 +63,7 @@ fn field_value(field: &Field, value: &Value, path: &str, errors: &mut Errors) ->
     match field.kind {
         Kind::Ignored => return None,
         Kind::Object(schema) => return Some(object(schema, value, path, errors)),
+        Kind::List(schema) => return list(schema, value, path, errors),
         Kind::Map => return map(value, path, errors),
         Kind::Quantity => {
             if let Value::Number(number) = value {
@@ -73,10 +76,11 @@ fn field_value(field: &Field, value: &Value, path: &str, errors: &mut Errors) ->
                 return None;
             }
         }
-        Kind::Text | Kind::Integer | Kind::Boolean => {}
+        Kind::Text | Kind::Integer | Kind::Number | Kind::Boolean => {}
     }
     let fits = match field.kind {
         Kind::Integer => value.is_u64(),
+        Kind::Number => value.is_number(),
         Kind::Boolean => value.is_boolean(),
         _ => value.is_string(),
     };
@@ -90,6 +94,15 @@ fn field_value(field: &Field, value: &Value, path: &str, errors: &mut Errors) ->
         return None;
     }
     Some(value.clone())
+}
+
+fn list(schema: &Schema, value: &Value, path: &str, errors: &mut Errors) -> Option<Value> {
+    let Value::Array(given) = value else {
+        errors.add(path, format!("expected a list (`- …`), found {}", found(value)));
+        return None;
+    };
+    let items = given.iter().enumerate().take(ITEMS_MAX + 1);
+    Some(Value::Array(items.map(|(at, item)| object(schema, item, &format!("{path}[{at}]"), errors)).collect()))
 }
 
 fn map(value: &Value, path: &str, errors: &mut Errors) -> Option<Value> {
@@ -109,6 +122,7 @@ fn expected(kind: Kind, value: &Value) -> String {
     let found = found(value);
     match (kind, value) {
         (Kind::Integer, _) => format!("expected a whole number from 0, found {found}"),
+        (Kind::Number, _) => format!("expected a number, found {found}"),
         (Kind::Boolean, _) => format!("expected `true` or `false`, found {found}"),
         (Kind::Quantity, _) => format!("expected a quantity (`500m`, `2`, `256Mi`), found {found}"),
         (_, Value::Number(_) | Value::Bool(_)) => format!("expected text, found {found}: write `\"{}\"`", shown(value)),
@@ -152,6 +166,8 @@ fn how(field: &Field) -> &'static str {
         "predictor" => "write `predictor: {model: …}`",
         "model" => "write `model: {modelFormat: {name: onnx}, storageUri: …}`",
         "modelFormat" => "write `modelFormat: {name: onnx}`",
+        "steps" => "write `steps: [{percent: 5}, {percent: 25}]`",
+        "percent" => "write `percent: 5`",
         "storageUri" => "write `storageUri: file:///…` with the path of a model",
         _ => "give one",
     }
