@@ -9,8 +9,10 @@ use resources::{
 
 use crate::{
     input::{DesiredService, Input, ObservedReplica, Phase},
+    judge::{RolloutState, Verdict},
     output::{Action, Plan},
     service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, processes_max},
+    traffic::wanted_percent,
 };
 
 /// Says which invariants `plan` breaks; empty for a good plan.
@@ -21,6 +23,7 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
     checker.starts_what_is_wanted();
     checker.routes_all_that_answers_and_nothing_else();
     checker.shares_out_all_the_traffic();
+    checker.rolls_out_step_by_step();
     checker.stops_only_what_gets_no_requests();
     checker.never_takes_the_last_one();
     checker.keeps_the_old_until_the_new_is_complete();
@@ -142,7 +145,9 @@ impl<'a> Checker<'a> {
                 .map(|(id, _)| format!("{id} answers and is not routed"))
                 .collect();
             self.broken.extend(left_out);
-            if routed.is_empty() && !staying.is_empty() {
+            // One that is to get nothing gets nothing, even when nothing else answers.
+            let unwanted = service.revisions.last().filter(|_| self.wanted(service) == 0).map(|newest| newest.revision);
+            if routed.is_empty() && staying.values().any(|revision| Some(*revision) != unwanted) {
                 self.say(format!("replicas of {} answer and none is routed", service.name));
             }
         }
@@ -154,6 +159,44 @@ impl<'a> Checker<'a> {
         let unsaid = |action: &Action| matches!(action, Action::Retire { service: name, revision } if name == &service.name && *revision == number);
         let before = service.find(number).is_some_and(|desired| desired.completed);
         (before || self.plan.actions.iter().any(said)) && !self.plan.actions.iter().any(unsaid)
+    }
+
+    /// How the rollout of the newest revision stands after this plan.
+    fn rollout(&self, service: &'a DesiredService) -> Option<&'a RolloutState> {
+        let said = |action: &'a Action| match action {
+            Action::Rollout { service: name, state, .. } if name == &service.name => Some(state.as_ref()),
+            _ => None,
+        };
+        let before = || service.revisions.last().and_then(|newest| newest.rollout.as_ref());
+        self.plan.actions.iter().find_map(said).or_else(before)
+    }
+
+    fn wanted(&self, service: &'a DesiredService) -> u32 {
+        wanted_percent(service, self.rollout(service))
+    }
+
+    /// What was rolled back is neither started nor promoted, and no step is left out.
+    fn rolls_out_step_by_step(&mut self) {
+        for service in self.input.services.iter().filter(|service| service.rollout.is_some()) {
+            let Some(newest) = service.revisions.last() else { continue };
+            let state = self.rollout(service);
+            let back = matches!(state.and_then(|state| state.verdict.as_ref()), Some(Verdict::RolledBack { .. }));
+            let acts = |action: &&Action| match action {
+                Action::Start { service: name, revision } | Action::Promote { service: name, revision } => {
+                    name == &service.name && *revision == newest.revision
+                }
+                _ => false,
+            };
+            let judged = service.revisions.iter().rev().skip(1).any(|desired| desired.promoted) && !newest.promoted;
+            if back && judged && self.plan.actions.iter().any(|action| acts(&action)) {
+                self.say(format!("revision {} of {} was rolled back and goes on", newest.revision, service.name));
+            }
+            let (before, after) =
+                (newest.rollout.as_ref().map_or(0, |state| state.step), state.map_or(0, |state| state.step));
+            if after > before + 1 || after < before {
+                self.say(format!("the rollout of {} goes from step {before} to {after}", service.name));
+            }
+        }
     }
 
     /// A split gives out 100 percent, to revisions that have been complete and answer, and to no more than two.
@@ -175,7 +218,7 @@ impl<'a> Checker<'a> {
                     self.say(format!("revision {} of {name} gets a share and cannot answer", share.revision));
                 }
             }
-            if service.canary_percent != route.split.first().map(|newest| newest.percent) {
+            if Some(self.wanted(service)) != route.split.first().map(|newest| newest.percent) {
                 self.say(format!("the newest revision of {name} does not get the share that is asked for"));
             }
         }
@@ -216,7 +259,7 @@ impl<'a> Checker<'a> {
 
     fn keeps_the_old_until_the_new_is_complete(&mut self) {
         for service in self.input.services.iter().filter(|service| !service.deleting) {
-            let shares = service.canary_percent.is_some_and(|percent| percent < 100);
+            let shares = self.wanted(service) < 100;
             let Some(newest) = service.revisions.last().filter(|newest| shares || !newest.promoted) else { continue };
             // One that has been complete may go on with fewer; one that shares does not replace the other.
             let replaces = self.is_completed(service, newest.revision) && !shares;

@@ -6,9 +6,13 @@ use resources::{
     condition::Condition,
     id::{BundleDigest, ReplicaId, Revision, ServiceName},
     inference_service::Sticky,
+    rollout::{Rollout, Wish},
 };
 
-use crate::history::{Exit, History};
+use crate::{
+    history::{Exit, History},
+    judge::{JudgeWindow, OutputWindow, RolloutState},
+};
 
 /// Everything the planner may know.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,6 +42,12 @@ pub struct DesiredService {
     pub canary_percent: Option<u32>,
     /// What keeps a client with one revision.
     pub sticky: Option<Sticky>,
+    /// How a new revision takes over by steps; then `canary_percent` is absent.
+    pub rollout: Option<Rollout>,
+    /// What a gateway counted in the last minutes, oldest first. A rollout knows itself which of it is new.
+    pub windows: Vec<JudgeWindow>,
+    /// What replicas counted of their answers since the last pass.
+    pub outputs: Vec<OutputWindow>,
 }
 
 /// One revision as asked for.
@@ -62,6 +72,10 @@ pub struct DesiredRevision {
     pub completed: bool,
     /// Whether it has had all the traffic at some time; a plan says when that happens.
     pub promoted: bool,
+    /// How its rollout stands; a plan says when that changes.
+    pub rollout: Option<RolloutState>,
+    /// What a person wants of its rollout.
+    pub wish: Option<Wish>,
 }
 
 /// A replica as observed.

@@ -3,11 +3,12 @@
 use resources::{
     condition::Condition,
     id::{ReplicaId, Revision, ServiceName},
+    rollout::RolloutStatus,
     snapshot::RouteService,
     status::{ReplicaStatus, RevisionTraffic},
 };
 
-use crate::history::History;
+use crate::{history::History, judge::RolloutState};
 
 /// What to do now, and why.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,7 +26,7 @@ pub struct Plan {
 }
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Start a replica.
     Start {
@@ -76,6 +77,15 @@ pub enum Action {
         /// The revision.
         revision: Revision,
     },
+    /// Remember how the rollout of a revision stands.
+    Rollout {
+        /// The service.
+        service: ServiceName,
+        /// The revision.
+        revision: Revision,
+        /// What to remember.
+        state: Box<RolloutState>,
+    },
     /// Remember that the replicas of a revision are given up: it gets no requests until it has been complete again.
     Retire {
         /// The service.
@@ -103,6 +113,8 @@ pub struct ServicePlan {
     pub latest_rolled_out: Option<Revision>,
     /// Revisions that requests are sent to, newest first; 100 percent in all.
     pub traffic: Vec<RevisionTraffic>,
+    /// How the newest revision's rollout stands.
+    pub rollout: Option<RolloutStatus>,
     /// Every replica of every revision.
     pub replicas: Vec<ReplicaStatus>,
     /// What was done, what is waited for, and the rule that drove it. The sentences change only when the facts do.
@@ -126,6 +138,7 @@ impl Action {
             Self::Start { .. }
             | Self::Complete { .. }
             | Self::Promote { .. }
+            | Self::Rollout { .. }
             | Self::Retire { .. }
             | Self::Remove { .. } => None,
         }

@@ -7,6 +7,7 @@ use resources::id::{ReplicaId, Revision};
 use crate::{
     history::{Exit, HEALTHY_MS, History},
     input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase},
+    judge::Judgement,
     output::{Action, Plan, ServicePlan},
     routes, status,
 };
@@ -36,6 +37,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) retired_now: BTreeSet<Revision>,
     /// Whether this plan gives the newest revision all the traffic for the first time.
     pub(crate) promoted_now: bool,
+    /// How the newest revision's rollout stands after this plan, if there is one.
+    pub(crate) judgement: Option<Judgement>,
     report: Vec<String>,
 }
 
@@ -53,12 +56,22 @@ pub(crate) fn plan_service(input: &Input, service: &DesiredService, plan: &mut P
     }
     let conditions = status::conditions(&scope);
     let replicas = status::replicas(&scope);
+    let rollout = status::rollout(&scope);
     let (latest_ready, latest_rolled_out) = (scope.latest_completed(), scope.latest_promoted());
     let traffic = if service.deleting { Vec::new() } else { scope.traffic() };
     let Scope { histories, report, .. } = scope;
     plan.histories.extend(histories.into_iter().filter(|history| !input.histories.contains(history)));
     let name = service.name.clone();
-    plan.services.push(ServicePlan { name, conditions, latest_ready, latest_rolled_out, traffic, replicas, report });
+    plan.services.push(ServicePlan {
+        name,
+        conditions,
+        latest_ready,
+        latest_rolled_out,
+        traffic,
+        rollout,
+        replicas,
+        report,
+    });
 }
 
 /// Replicas whose service is gone: left over from a crash.
@@ -91,6 +104,7 @@ impl<'a> Scope<'a> {
             completed_now: BTreeSet::new(),
             retired_now: BTreeSet::new(),
             promoted_now: false,
+            judgement: None,
             report: Vec::new(),
         }
     }
@@ -222,7 +236,7 @@ impl<'a> Scope<'a> {
         self.retire(newest, stable, plan);
         self.say_traffic(newest);
         if let Some(stable) = stable {
-            if !self.is_completed(newest) {
+            if !self.is_completed(newest) && !self.is_given_up(newest) {
                 self.report.push(format!(
                     "revision {} serves until revision {} is ready with {}",
                     stable.revision,
@@ -232,7 +246,27 @@ impl<'a> Scope<'a> {
             }
             self.keep(stable, plan);
         }
-        self.keep(newest, plan);
+        if self.is_given_up(newest) { self.give_up(newest, plan) } else { self.keep(newest, plan) }
+    }
+
+    /// Lets the replicas of a revision that was rolled back go, once the one before answers.
+    fn give_up(&mut self, newest: &'a DesiredRevision, plan: &mut Plan) {
+        let answers =
+            |stable: &DesiredRevision| self.is_completed(stable) && self.ready(stable.revision).next().is_some();
+        let answers = self.predecessor().is_some_and(answers);
+        if answers {
+            self.retire_traffic(newest.revision, plan);
+        }
+        let why = format!("revision {} was rolled back", newest.revision);
+        for replica in self.active(newest.revision).collect::<Vec<_>>() {
+            if !replica.is_ready() {
+                self.stop(replica, &why, plan);
+            } else if answers {
+                self.leave(replica, &why, plan);
+            } else {
+                self.report.push(format!("keeping {} although {why}: no other replica answers", replica.id));
+            }
+        }
     }
 
     /// Revisions that are neither the newest nor the one that still serves go; the last replica that answers stays until

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use resources::{
     condition::{Condition, ConditionKind, ConditionStatus},
     id::Revision,
+    rollout::{RolloutPhase, RolloutStatus, TestStatus},
     status::{ReplicaPhase, ReplicaStatus},
 };
 
 use crate::{
     history::{History, backoff_ms},
     input::{DesiredRevision, ObservedReplica, Phase},
+    judge::{TESTS, e_value, findings, step},
     service::Scope,
 };
 
@@ -48,6 +50,9 @@ fn ready(scope: &Scope<'_>, newest: &DesiredRevision, predictor: &Condition) -> 
         return condition(kind, ConditionStatus::False, "Deleting", "the service is being deleted".to_owned());
     }
     let number = newest.revision;
+    if scope.is_given_up(newest) {
+        return ready_without(scope, newest);
+    }
     if scope.is_completed(newest) && scope.ready(number).next().is_some() {
         return condition(kind, ConditionStatus::True, "RevisionReady", shares(scope, number));
     }
@@ -60,6 +65,26 @@ fn ready(scope: &Scope<'_>, newest: &DesiredRevision, predictor: &Condition) -> 
     }
     let status = if predictor.status == ConditionStatus::True { ConditionStatus::False } else { predictor.status };
     Condition { kind, status, ..predictor.clone() }
+}
+
+/// Whether the service answers although its newest revision was rolled back.
+fn ready_without(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
+    let (kind, number) = (ConditionKind::Ready, newest.revision);
+    let answering = scope.service.revisions.iter().rev().map(|desired| desired.revision);
+    match answering.into_iter().find(|revision| scope.ready(*revision).next().is_some()) {
+        Some(revision) if revision == number => {
+            let message = format!("revision {number} was rolled back and answers requests until the one before does");
+            condition(kind, ConditionStatus::True, "RolledBack", message)
+        }
+        Some(revision) => {
+            let message = format!("revision {revision} answers requests, revision {number} was rolled back");
+            condition(kind, ConditionStatus::True, "RolledBack", message)
+        }
+        None => {
+            let message = format!("revision {number} was rolled back, and no replica of the one before is ready");
+            condition(kind, ConditionStatus::False, "RolledBack", message)
+        }
+    }
 }
 
 /// Who answers how many of the requests, in words.
@@ -87,6 +112,19 @@ fn rolled_out(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
         let message = format!("revision {number} gets all requests");
         return condition(kind, ConditionStatus::True, "AllTraffic", message);
     }
+    if let Some(judgement) =
+        scope.judgement.as_ref().filter(|_| scope.is_completed(newest) || scope.is_given_up(newest))
+    {
+        let reason = match judgement.phase {
+            RolloutPhase::Judging => "Judging",
+            RolloutPhase::Paused => "Paused",
+            RolloutPhase::Held => "Held",
+            RolloutPhase::Promoted => "Promoting",
+            RolloutPhase::RolledBack => "RolledBack",
+            RolloutPhase::Aborted => "Aborted",
+        };
+        return condition(kind, ConditionStatus::False, reason, judgement.why.clone());
+    }
     if !scope.is_completed(newest) {
         let message = format!("revision {number} gets no requests before it is ready");
         return condition(kind, ConditionStatus::False, "NotReady", message);
@@ -106,8 +144,12 @@ fn predictor_ready(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
     if scope.service.deleting {
         return condition(kind, ConditionStatus::False, "Deleting", counted);
     }
-    if scope.is_complete(newest) {
+    if scope.is_complete(newest) && !scope.is_given_up(newest) {
         return condition(kind, ConditionStatus::True, "ReplicasReady", counted);
+    }
+    if scope.is_given_up(newest) {
+        let message = format!("revision {number} was rolled back and its replicas are given up");
+        return condition(kind, ConditionStatus::False, "RolledBack", message);
     }
     if !newest.bundle_present {
         let message = format!("the model {} is not in the store any more: deploy it again", newest.bundle);
@@ -197,6 +239,32 @@ fn by_replica(kind: ConditionKind, replica: Option<&ObservedReplica>) -> Option<
     Some(Condition { last_transition_time: None, ..said.clone() })
 }
 
+/// How the newest revision's rollout stands.
+pub(crate) fn rollout(scope: &Scope<'_>) -> Option<RolloutStatus> {
+    let (rollout, judgement) = (scope.service.rollout.as_ref()?, scope.judgement.as_ref()?);
+    let (state, limits) = (&judgement.state, rollout.limits());
+    let test = |finding: &crate::judge::Finding| TestStatus {
+        name: finding.question.name().to_owned(),
+        evidence: e_value(finding.log_e),
+        needed: TESTS / limits.false_rollback_rate,
+        stable: finding.stable,
+        canary: finding.canary,
+    };
+    let seen = &state.evidence.seen;
+    Some(RolloutStatus {
+        revision: scope.newest()?.revision,
+        stable: scope.predecessor()?.revision,
+        phase: judgement.phase,
+        step: u32::try_from(step(state, rollout) + 1).unwrap_or(u32::MAX),
+        steps: u32::try_from(rollout.steps.len()).unwrap_or(u32::MAX),
+        step_requests: state.step_requests,
+        requests: seen.canary.answered,
+        stable_requests: seen.stable.answered,
+        tests: findings(&state.evidence, &limits).iter().map(test).collect(),
+        message: judgement.why.clone(),
+    })
+}
+
 /// Replicas in order of their revision; one that ended by itself and waits for its next start is shown by its last life.
 pub(crate) fn replicas(scope: &Scope<'_>) -> Vec<ReplicaStatus> {
     let mut replicas: Vec<ReplicaStatus> =
@@ -204,7 +272,8 @@ pub(crate) fn replicas(scope: &Scope<'_>) -> Vec<ReplicaStatus> {
     for history in &scope.histories {
         let wanted = scope.service.find(history.revision).is_some_and(|desired| {
             let newest = scope.newest().is_some_and(|newest| newest.revision == desired.revision);
-            newest || scope.stable().is_some_and(|stable| stable.revision == desired.revision)
+            newest && !scope.is_given_up(desired)
+                || scope.stable().is_some_and(|stable| stable.revision == desired.revision)
         });
         let waits = scope.active(history.revision).next().is_none() && history.streak > 0;
         if let Some((id, exit)) = &history.last

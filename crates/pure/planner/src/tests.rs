@@ -16,6 +16,13 @@ fn scripts_give_the_plans_they_say() {
         ("limits", include_str!("scripts/limits.txt")),
         ("stuck", include_str!("scripts/stuck.txt")),
         ("canary", include_str!("scripts/canary.txt")),
+        ("rollout_promote", include_str!("scripts/rollout_promote.txt")),
+        ("rollout_back", include_str!("scripts/rollout_back.txt")),
+        ("rollout_harm", include_str!("scripts/rollout_harm.txt")),
+        ("rollout_hold", include_str!("scripts/rollout_hold.txt")),
+        ("rollout_wishes", include_str!("scripts/rollout_wishes.txt")),
+        ("rollout_restart", include_str!("scripts/rollout_restart.txt")),
+        ("rollout_crash", include_str!("scripts/rollout_crash.txt")),
     ];
     let wrong: Vec<String> = scripts
         .into_iter()

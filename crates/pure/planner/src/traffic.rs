@@ -3,11 +3,18 @@
 //! The shape is KServe's: the newest revision gets `canaryTrafficPercent` of the requests once it is ready, and the last one that
 //! has had all of them keeps the rest. A revision gets requests only while it has been complete and has a replica that answers; what
 //! it would have got goes to the other one meanwhile; but one that is to get nothing gets nothing, and requests wait for the other.
+//!
+//! With `rollout` the share follows its steps, and [`judge`] says when the next one comes, or that there is none.
 
-use resources::{id::Revision, status::RevisionTraffic};
+use resources::{
+    id::Revision,
+    rollout::{RolloutPhase, Wish},
+    status::RevisionTraffic,
+};
 
 use crate::{
-    input::DesiredRevision,
+    input::{DesiredRevision, DesiredService},
+    judge::{Case, Judgement, RolloutState, Verdict, judge, step},
     output::{Action, Plan},
     service::{Scope, count},
 };
@@ -15,10 +22,42 @@ use crate::{
 /// All of it.
 pub(crate) const ALL: u32 = 100;
 
+/// Percent that the newest revision of `service` should get by the `state` of its rollout, whatever is ready.
+pub(crate) fn wanted_percent(service: &DesiredService, state: Option<&RolloutState>) -> u32 {
+    let Some(rollout) = &service.rollout else {
+        return service.canary_percent.map_or(ALL, |percent| percent.min(ALL));
+    };
+    let promoted = service.revisions.last().is_some_and(|newest| newest.promoted);
+    let alone = !service.revisions.iter().rev().skip(1).any(|desired| desired.promoted);
+    match state.and_then(|state| state.verdict.as_ref()) {
+        _ if alone => ALL,
+        Some(Verdict::Promoted { .. }) => ALL,
+        Some(Verdict::Aborted) => 0,
+        _ if promoted => ALL,
+        Some(Verdict::RolledBack { .. }) => 0,
+        None => {
+            let at = state.map_or(0, |state| step(state, rollout));
+            rollout.steps.get(at).map_or(ALL, |step| step.percent.min(ALL))
+        }
+    }
+}
+
 impl<'a> Scope<'a> {
     /// Percent that the newest revision should get, whatever is ready.
     pub(crate) fn wanted_percent(&self) -> u32 {
-        self.service.canary_percent.map_or(ALL, |percent| percent.min(ALL))
+        wanted_percent(self.service, self.rollout_state())
+    }
+
+    /// How the newest revision's rollout stands after this plan.
+    pub(crate) fn rollout_state(&self) -> Option<&RolloutState> {
+        let before = || self.newest().and_then(|newest| newest.rollout.as_ref());
+        self.judgement.as_ref().map(|judgement| &judgement.state).or_else(before)
+    }
+
+    /// Whether the newest revision was rolled back: its replicas are given up.
+    pub(crate) fn is_given_up(&self, newest: &DesiredRevision) -> bool {
+        let verdict = self.rollout_state().and_then(|state| state.verdict.as_ref());
+        self.wanted_percent() == 0 && !newest.promoted && matches!(verdict, Some(Verdict::RolledBack { .. }))
     }
 
     /// The last revision before the newest that has had all the traffic.
@@ -42,12 +81,14 @@ impl<'a> Scope<'a> {
     /// Finds which revisions are complete for the first time, and whether the newest gets everything from now on.
     pub(crate) fn settle_traffic(&mut self, newest: &'a DesiredRevision, plan: &mut Plan) {
         let name = &self.service.name;
-        for desired in [Some(newest), self.stable()].into_iter().flatten() {
+        let newest_serves = Some(newest).filter(|newest| !self.is_given_up(newest));
+        for desired in [newest_serves, self.stable()].into_iter().flatten() {
             if !desired.completed && self.is_complete(desired) {
                 self.completed_now.insert(desired.revision);
                 plan.actions.push(Action::Complete { service: name.clone(), revision: desired.revision });
             }
         }
+        self.judge_rollout(newest, plan);
         let takes_all = self.wanted_percent() == ALL || self.predecessor().is_none();
         if !newest.promoted && self.is_completed(newest) && takes_all {
             self.promoted_now = true;
@@ -61,6 +102,73 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// Counts and decides for the newest revision, where it takes over by steps and there is one to compare it with.
+    fn judge_rollout(&mut self, newest: &'a DesiredRevision, plan: &mut Plan) {
+        let (Some(rollout), Some(stable)) = (&self.service.rollout, self.predecessor()) else { return };
+        let asked = matches!(newest.wish, Some(Wish::Promote | Wish::Abort));
+        let verdict = newest.rollout.as_ref().and_then(|state| state.verdict.as_ref());
+        if newest.promoted && !asked && !matches!(verdict, Some(Verdict::Promoted { .. } | Verdict::Aborted)) {
+            return;
+        }
+        let trouble = newest.rollout.as_ref().and_then(|_| self.trouble(newest, stable));
+        let serves =
+            |desired: &DesiredRevision| self.is_completed(desired) && self.ready(desired.revision).next().is_some();
+        let both = serves(newest) && serves(stable);
+        if !asked && verdict.is_none() && trouble.is_none() && !both {
+            let (canary, revision) = (newest.revision, stable.revision);
+            self.judgement = newest.rollout.clone().map(|state| Judgement {
+                state,
+                phase: RolloutPhase::Judging,
+                why: format!("revisions {canary} and {revision} are compared again once both answer"),
+            });
+            return;
+        }
+        let judgement = judge(
+            newest.rollout.as_ref(),
+            &Case {
+                now_ms: self.input.now_ms,
+                rollout,
+                canary: newest.revision,
+                stable: stable.revision,
+                wish: newest.wish,
+                trouble: trouble.as_deref(),
+                windows: &self.service.windows,
+                outputs: &self.service.outputs,
+            },
+        );
+        if newest.rollout.as_ref() != Some(&judgement.state) {
+            let (service, state) = (self.service.name.clone(), Box::new(judgement.state.clone()));
+            plan.actions.push(Action::Rollout { service, revision: newest.revision, state });
+        }
+        let ended = verdict.is_none() && judgement.phase == RolloutPhase::RolledBack;
+        self.say(judgement.why.clone());
+        self.judgement = Some(judgement);
+        if ended && !self.ready(stable.revision).any(|_| true) {
+            // The one before cannot answer: the new one does until that has been complete again.
+            self.retire_traffic(stable.revision, plan);
+        }
+    }
+
+    /// Why the two revisions cannot be compared any more: the replicas of one of them do not stay.
+    fn trouble(&self, newest: &DesiredRevision, stable: &DesiredRevision) -> Option<String> {
+        let away = |desired: &DesiredRevision| {
+            if self.ready(desired.revision).next().is_some() {
+                return None;
+            }
+            let number = desired.revision;
+            if !desired.bundle_present {
+                return Some(format!("the model of revision {number} is not in the store any more"));
+            }
+            let history = self.history(number).filter(|history| history.loops())?;
+            let how = history.last.as_ref().map_or("", |(_, exit)| exit.how.as_str());
+            Some(format!(
+                "the replicas of revision {number} end by themselves, {} times in a row ({how})",
+                history.streak
+            ))
+        };
+        away(newest).or_else(|| away(stable).map(|why| format!("{why}, and there is nothing to compare with")))
+    }
+
     /// A revision whose replicas are given up gets no requests until it has been complete again.
     pub(crate) fn retire_traffic(&mut self, revision: Revision, plan: &mut Plan) {
         if self.service.find(revision).is_some_and(|desired| desired.completed) && self.retired_now.insert(revision) {
@@ -71,7 +179,7 @@ impl<'a> Scope<'a> {
     /// Says what the split is, while there is one, and what it waits for.
     pub(crate) fn say_traffic(&mut self, newest: &DesiredRevision) {
         let wanted = self.wanted_percent();
-        if wanted == ALL {
+        if wanted == ALL || self.is_given_up(newest) {
             return;
         }
         let Some(stable) = self.stable() else {

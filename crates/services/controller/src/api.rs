@@ -7,7 +7,7 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 use daemon::Supervisor;
 use serde::Serialize;
@@ -93,6 +93,7 @@ pub(crate) fn router(app: App) -> Router {
     let api = Router::new()
         .route("/inferenceservices", get(services::list).post(services::create))
         .route("/inferenceservices/{name}", get(services::read).put(services::replace).delete(services::remove))
+        .route("/inferenceservices/{name}/rollout", put(services::steer))
         .route("/inferenceservices/{name}/logs", get(logs::read))
         .route("/events", get(events::list))
         .route("/keys", get(keys::list).post(keys::create))

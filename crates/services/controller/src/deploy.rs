@@ -10,6 +10,7 @@ use resources::{
     id::{BundleDigest, Revision},
     inference_service::{InferenceService, Predictor},
     manifest::{StorageSource, storage_source},
+    rollout::Wish,
 };
 use store::Store;
 use tokio::sync::{RwLock, Semaphore};
@@ -89,11 +90,13 @@ impl Deployer {
         if !changed && same_meta && before.spec == after.spec {
             return Ok(row.object);
         }
-        let shifted = before.spec.predictor.canary_traffic_percent != after.spec.predictor.canary_traffic_percent
+        let shifted = before.spec.rollout != after.spec.rollout
+            || before.spec.predictor.canary_traffic_percent != after.spec.predictor.canary_traffic_percent
             || before.spec.traffic != after.spec.traffic;
         let updated = write.update_service(&object, changed || shifted).await?;
         if shifted && !changed {
             let message = match object.spec.predictor.canary_traffic_percent {
+                _ if object.spec.rollout.is_some() => "new revisions take over by the steps of `rollout`".to_owned(),
                 Some(percent) => format!("the newest revision is to get {percent} % of the requests"),
                 None => "the newest revision is to get all requests".to_owned(),
             };
@@ -106,6 +109,32 @@ impl Deployer {
         }
         write.commit_and_wake().await?;
         Ok(updated)
+    }
+
+    /// Keeps what a person wants of the newest revision's rollout.
+    pub(crate) async fn steer(&self, name: &str, wish: Option<Wish>) -> Result<InferenceService, ApiError> {
+        let mut write = self.db.write().await?;
+        let row = write.service(name).await?.ok_or_else(|| ApiError::no_service(name))?;
+        let latest = write.latest_revision(row.name()).await?;
+        let (true, Some(latest)) = (row.object.spec.rollout.is_some(), latest) else {
+            let message =
+                format!("`{name}` has no `spec.rollout`: shares of its traffic are set by `canaryTrafficPercent`");
+            return Err(ApiError::invalid(message));
+        };
+        if latest.wish == wish {
+            return Ok(row.object);
+        }
+        write.set_wish(row.name(), latest.revision, wish).await?;
+        let what = match wish {
+            Some(Wish::Promote) => "promote",
+            Some(Wish::Abort) => "abort",
+            Some(Wish::Pause) => "pause",
+            None => "resume",
+        };
+        let message = format!("a person wants to {what} the rollout of revision {}", latest.revision);
+        write.event(Severity::Normal, name, "RolloutSteered", &message).await?;
+        write.commit_and_wake().await?;
+        Ok(row.object)
     }
 
     /// Asks for the end of a service. It is gone once its replicas have stopped.

@@ -1,9 +1,12 @@
 //! From rows and what was seen to the planner's input: pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use planner::{DesiredRevision, DesiredService, Exit, Input, Machine, ObservedReplica, Phase, allowance};
-use resources::inference_service::TIMEOUT_SECONDS_DEFAULT;
+use planner::{
+    DesiredRevision, DesiredService, Exit, Input, Machine, ObservedReplica, Phase, allowance,
+    judge::{JudgeWindow, OutputWindow},
+};
+use resources::{id::ServiceName, inference_service::TIMEOUT_SECONDS_DEFAULT};
 
 use crate::{
     db::{ReplicaRow, RevisionRow, ServiceRow},
@@ -23,6 +26,10 @@ pub(crate) struct Observation {
     pub(crate) bundles: BTreeSet<String>,
     pub(crate) machine: Machine,
     pub(crate) gateway_acknowledged: u64,
+    /// What the gateway counted in the last minutes, by service, oldest first.
+    pub(crate) windows: BTreeMap<ServiceName, Vec<JudgeWindow>>,
+    /// What replicas counted of their answers since the last pass, by service.
+    pub(crate) outputs: BTreeMap<ServiceName, Vec<OutputWindow>>,
 }
 
 impl Observation {
@@ -44,6 +51,9 @@ impl Observation {
             revisions: revisions.map(|revision| self.desired_revision(revision)).collect(),
             deleting: service.deleting,
             canary_percent: service.object.spec.predictor.canary_traffic_percent,
+            rollout: service.object.spec.rollout.clone(),
+            windows: self.windows.get(service.name()).cloned().unwrap_or_default(),
+            outputs: self.outputs.get(service.name()).cloned().unwrap_or_default(),
             sticky: service.object.spec.traffic.as_ref().and_then(|traffic| traffic.sticky.clone()),
         }
     }
@@ -65,6 +75,8 @@ impl Observation {
             shortfalls,
             completed: row.completed,
             promoted: row.promoted,
+            rollout: row.rollout.clone(),
+            wish: row.wish,
         }
     }
 }

@@ -3,7 +3,11 @@
 //! Guarantees: a replica is written down before its process starts and until it has ended; a replica leaves the routes, in a
 //! snapshot that is kept, before it is asked to stop; a plan that breaks an invariant is not applied.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use daemon::{BoxError, supervisor::chain};
 use planner::{Action, Plan, allowance, check, plan};
@@ -119,6 +123,8 @@ impl<O: Orchestrator> Reconciler<O> {
             bundles,
             machine: self.orchestrator.machine(),
             gateway_acknowledged: self.publisher.acknowledged(),
+            windows: BTreeMap::new(),
+            outputs: BTreeMap::new(),
         })
     }
 
@@ -154,6 +160,7 @@ impl<O: Orchestrator> Reconciler<O> {
                 Action::Forget { replica } => write.delete_replica(replica).await?,
                 Action::Complete { service, revision } => write.set_completed(service, *revision, true).await?,
                 Action::Retire { service, revision } => write.set_completed(service, *revision, false).await?,
+                Action::Rollout { service, revision, state } => write.set_rollout(service, *revision, state).await?,
                 Action::Promote { service, revision } => write.promote(service, *revision).await?,
                 _ => {}
             }

@@ -1,10 +1,17 @@
 //! Random histories: no plan breaks an invariant, and when the world calms down, everything wanted runs.
 
 use proptest::prelude::*;
-use resources::id::ReplicaId;
+use resources::{
+    id::ReplicaId,
+    rollout::{Analysis, Rollout, Step, Wish},
+};
 
 use super::world::World;
-use crate::{ObservedReplica, Phase};
+use crate::{
+    ObservedReplica, Phase,
+    judge::{RolloutState, Verdict},
+    traffic::wanted_percent,
+};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -12,6 +19,9 @@ enum Event {
     Deploy(u8, u32),
     Delete(u8),
     Canary(u8, Option<u32>),
+    Rollout(u8, bool),
+    Wish(u8, Option<Wish>),
+    Window(u8, u32),
     Ready(usize),
     Exit(usize),
     Gone(usize),
@@ -26,12 +36,25 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0_u8..3, 1_u32..5).prop_map(|(name, count)| Event::Deploy(name, count)),
         1 => (0_u8..3).prop_map(Event::Delete),
         2 => (0_u8..3, proptest::option::of(0_u32..=100)).prop_map(|(name, percent)| Event::Canary(name, percent)),
+        2 => (0_u8..3, any::<bool>()).prop_map(|(name, by_steps)| Event::Rollout(name, by_steps)),
+        1 => (0_u8..3, wish()).prop_map(|(name, wish)| Event::Wish(name, wish)),
+        3 => (0_u8..3, 0_u32..40).prop_map(|(name, errors)| Event::Window(name, errors)),
         6 => any::<usize>().prop_map(Event::Ready),
         3 => any::<usize>().prop_map(Event::Exit),
         3 => any::<usize>().prop_map(Event::Gone),
         1 => any::<usize>().prop_map(Event::Silent),
         3 => Just(Event::Acknowledge),
     ]
+}
+
+fn wish() -> impl Strategy<Value = Option<Wish>> {
+    prop_oneof![Just(None), Just(Some(Wish::Pause)), Just(Some(Wish::Abort)), Just(Some(Wish::Promote))]
+}
+
+fn by_steps() -> Rollout {
+    let steps = [5, 50].map(|percent| Step { percent, min_seconds: Some(0) }).to_vec();
+    let analysis = Analysis { min_requests: Some(20), ..Analysis::default() };
+    Rollout { steps, analysis: Some(analysis), ..Rollout::default() }
 }
 
 fn pick(world: &World, at: usize, fits: fn(&ObservedReplica) -> bool) -> Option<ReplicaId> {
@@ -60,6 +83,28 @@ fn happen(world: &mut World, event: &Event) {
             }
         }
         Event::Canary(name, percent) => world.canary(&format!("s{name}"), *percent),
+        Event::Rollout(name, steps) => {
+            let name = format!("s{name}");
+            for service in world.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+                service.rollout = steps.then(by_steps);
+            }
+        }
+        Event::Wish(name, wish) => {
+            let name = format!("s{name}");
+            for service in world.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+                service.revisions.last_mut().unwrap().wish = *wish;
+            }
+        }
+        Event::Window(name, errors) => {
+            let name = format!("s{name}");
+            let newest = world.input.services.iter().find(|service| service.name.as_str() == name);
+            if let Some(newest) = newest.and_then(|service| service.revisions.last()).map(|newest| newest.revision.0) {
+                // Every revision that there may be answers; the newest one fails at times.
+                let mut counted: Vec<_> = (1..newest).map(|revision| (revision, 100, 0, 5.0)).collect();
+                counted.push((newest, 40, errors.saturating_sub(20), 5.0));
+                world.window(&name, &counted);
+            }
+        }
         Event::Ready(at) => {
             if let Some(id) = pick(world, *at, starting) {
                 world.ready(&id.0);
@@ -83,6 +128,10 @@ fn happen(world: &mut World, event: &Event) {
         }
         Event::Acknowledge => world.input.gateway_acknowledged = world.generation,
     }
+}
+
+fn is_back(state: Option<&RolloutState>) -> bool {
+    matches!(state.and_then(|state| state.verdict.as_ref()), Some(Verdict::RolledBack { .. }))
 }
 
 /// From here on all that starts becomes ready, all that is asked to stop does, and the gateway follows.
@@ -120,21 +169,22 @@ proptest! {
         for service in &world.input.services {
             prop_assert!(!service.deleting);
             let newest = service.revisions.last().unwrap();
-            prop_assert!(newest.completed);
-            let percent = service.canary_percent.unwrap_or(100);
+            let percent = wanted_percent(service, newest.rollout.as_ref());
+            let back = percent == 0 && !newest.promoted && is_back(service.rollout.as_ref().and(newest.rollout.as_ref()));
+            prop_assert_eq!(newest.completed, !back);
             let stable = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted && percent < 100);
             prop_assert!(newest.promoted || stable.is_some());
             let running: Vec<_> =
                 world.input.replicas.iter().filter(|replica| replica.service == service.name).collect();
-            for desired in [Some(newest), stable].into_iter().flatten() {
+            for desired in [Some(newest).filter(|_| !back), stable].into_iter().flatten() {
                 prop_assert!(desired.completed);
                 let mine = running.iter().filter(|replica| replica.revision == desired.revision).count();
                 prop_assert_eq!(u32::try_from(mine).unwrap(), desired.min_replicas);
             }
-            let wanted = newest.min_replicas + stable.map_or(0, |stable| stable.min_replicas);
+            let wanted = if back { 0 } else { newest.min_replicas } + stable.map_or(0, |stable| stable.min_replicas);
             prop_assert_eq!(u32::try_from(running.len()).unwrap(), wanted);
             let route = world.routes.iter().find(|route| route.name == service.name).unwrap();
-            prop_assert_eq!(route.split.first().map_or(100, |share| share.percent), if stable.is_some() { percent } else { 100 });
+            prop_assert_eq!(route.split.first().map_or(100, |share| share.percent), if stable.is_some() && !back { percent } else { 100 });
             let most = stable.filter(|_| percent <= 50).map_or(newest.revision, |stable| stable.revision);
             prop_assert_eq!(route.default_revision, Some(most));
             prop_assert_eq!(route.revisions.iter().map(|each| each.endpoints.len()).sum::<usize>(), running.len());

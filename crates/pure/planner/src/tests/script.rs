@@ -2,10 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use resources::{condition::ConditionKind, snapshot::RouteService};
+use resources::{
+    condition::ConditionKind,
+    digest::OutputCounts,
+    id::Revision,
+    rollout::{Analysis, Rollout, Step, Wish},
+    snapshot::RouteService,
+};
 
 use super::world::World;
-use crate::{Action, Plan};
+use crate::{
+    Action, Plan,
+    judge::{OutputWindow, Verdict},
+};
 
 /// The script again, with what its plans say now after each `plan`.
 pub(crate) fn play(text: &str) -> String {
@@ -41,6 +50,41 @@ impl Player {
             ["deploy", name, "replicas", count] => world.deploy(name, count.parse().unwrap()),
             ["canary", name, "none"] => world.canary(name, None),
             ["canary", name, percent] => world.canary(name, Some(percent.parse().unwrap())),
+            ["rollout", name, steps @ ..] => {
+                let steps =
+                    steps.iter().map(|percent| Step { percent: percent.parse().unwrap(), min_seconds: Some(2) });
+                let analysis = Analysis { min_requests: Some(50), max_seconds: Some(60), ..Analysis::default() };
+                let rollout = Rollout { steps: steps.collect(), analysis: Some(analysis), ..Rollout::default() };
+                world.service(name).rollout = Some(rollout);
+            }
+            ["manual", name] => {
+                let rollout = world.service(name).rollout.as_mut().unwrap();
+                (rollout.auto_promote, rollout.auto_rollback) = (Some(false), Some(false));
+            }
+            ["wish", name, wish] => {
+                let wish = match *wish {
+                    "promote" => Some(Wish::Promote),
+                    "abort" => Some(Wish::Abort),
+                    "pause" => Some(Wish::Pause),
+                    _ => None,
+                };
+                world.service(name).revisions.last_mut().unwrap().wish = wish;
+            }
+            ["window", name, counted @ ..] => {
+                let numbers = |text: &&str| {
+                    let parts: Vec<u32> = text.split(['=', '/']).map(|part| part.parse().unwrap()).collect();
+                    (u64::from(parts[0]), parts[1], parts[2], f64::from(parts[3]))
+                };
+                world.window(name, &counted.iter().map(numbers).collect::<Vec<_>>());
+            }
+            ["answers", name, revision, counts @ ..] => {
+                let counts = counts.iter().map(|text| text.split_once('=').unwrap());
+                let counts = counts.map(|(at, count)| (at.parse().unwrap(), count.parse().unwrap())).collect();
+                let outputs = vec![OutputCounts { output: "label".to_owned(), counts }];
+                let revision = Revision(revision.parse().unwrap());
+                world.service(name).outputs.push(OutputWindow { revision, outputs });
+            }
+            ["restart"] => world.restart(),
             ["delete", name] => {
                 world.input.services.iter_mut().find(|service| service.name.as_str() == *name).unwrap().deleting = true;
             }
@@ -102,6 +146,15 @@ fn action(action: &Action) -> String {
         Action::Kill { replica, failed, .. } => format!("kill {replica}{}", if *failed { " as failed" } else { "" }),
         Action::Forget { replica } => format!("forget {replica}"),
         Action::Complete { service, revision } => format!("complete {service} {revision}"),
+        Action::Rollout { service, revision, state } => {
+            let verdict = match &state.verdict {
+                None => "goes on".to_owned(),
+                Some(Verdict::Promoted { .. }) => "promoted".to_owned(),
+                Some(Verdict::RolledBack { .. }) => "rolled back".to_owned(),
+                Some(Verdict::Aborted) => "aborted".to_owned(),
+            };
+            format!("rollout {service} {revision} step {} requests {} {verdict}", state.step, state.step_requests)
+        }
         Action::Promote { service, revision } => format!("promote {service} {revision}"),
         Action::Retire { service, revision } => format!("retire {service} {revision}"),
         Action::Remove { service } => format!("remove {service}"),

@@ -4,10 +4,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use resources::{
     condition::{Condition, ConditionKind, ConditionStatus},
+    histogram::Histogram,
     id::{BundleDigest, ReplicaId, Revision, ServiceName},
     snapshot::RouteService,
+    window::RevisionWindow,
 };
 
+use crate::judge::JudgeWindow;
 use crate::{Action, DesiredRevision, DesiredService, Exit, Input, ObservedReplica, Phase, Plan, check, plan};
 
 #[derive(Debug, Default)]
@@ -25,6 +28,9 @@ impl World {
         let plan = plan(&self.input);
         assert_eq!(check(&self.input, &plan), Vec::<String>::new(), "{:#?}\n{plan:#?}", self.input);
         self.apply(&plan);
+        for service in &mut self.input.services {
+            service.outputs.clear();
+        }
         plan
     }
 
@@ -80,6 +86,9 @@ impl World {
             }
             Action::Forget { replica } => self.input.replicas.retain(|known| &known.id != replica),
             Action::Complete { service, revision } => self.revision(service, *revision).completed = true,
+            Action::Rollout { service, revision, state } => {
+                self.revision(service, *revision).rollout = Some((**state).clone());
+            }
             Action::Promote { service, revision } => self.revision(service, *revision).promoted = true,
             Action::Retire { service, revision } => self.revision(service, *revision).completed = false,
             Action::Remove { service } => {
@@ -101,6 +110,40 @@ impl World {
         }
     }
 
+    pub(crate) fn service(&mut self, name: &str) -> &mut DesiredService {
+        self.input.services.iter_mut().find(|service| service.name.as_str() == name).unwrap()
+    }
+
+    /// A second of a gateway: revision, requests, errors among them, milliseconds of each.
+    pub(crate) fn window(&mut self, name: &str, counted: &[(u64, u32, u32, f64)]) {
+        let end_ms = self.input.now_ms;
+        let window = |(revision, answered, errors, ms): &(u64, u32, u32, f64)| {
+            let mut service = Histogram::default();
+            (0..*answered).for_each(|_| service.record(*ms));
+            let latency = service.clone();
+            RevisionWindow {
+                revision: Revision(*revision),
+                answered: *answered,
+                errors: *errors,
+                busy_ms: 0,
+                latency,
+                service,
+            }
+        };
+        let revisions = counted.iter().map(window).collect();
+        self.service(name).windows.push(JudgeWindow { end_ms, revisions });
+    }
+
+    /// The controller starts anew: what is kept goes through its text, windows are gone.
+    pub(crate) fn restart(&mut self) {
+        for service in &mut self.input.services {
+            service.windows.clear();
+            for state in service.revisions.iter_mut().filter_map(|desired| desired.rollout.as_mut()) {
+                *state = serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap();
+            }
+        }
+    }
+
     pub(crate) fn replica(&mut self, id: &str) -> &mut ObservedReplica {
         let found = self.input.replicas.iter_mut().find(|replica| replica.id.0 == id);
         found.unwrap_or_else(|| panic!("no replica {id}"))
@@ -117,6 +160,9 @@ impl World {
                 deleting: false,
                 canary_percent: None,
                 sticky: None,
+                rollout: None,
+                windows: Vec::new(),
+                outputs: Vec::new(),
             });
             self.input.services.len() - 1
         });
@@ -132,6 +178,8 @@ impl World {
             shortfalls: Vec::new(),
             completed: false,
             promoted: false,
+            rollout: None,
+            wish: None,
         });
     }
 

@@ -10,7 +10,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use resources::{inference_service::InferenceService, manifest};
+use resources::{inference_service::InferenceService, manifest, rollout::WishBody};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -83,6 +83,20 @@ pub(super) async fn remove(
         async move { app.deployer.delete(&name).await }
     });
     Ok(Json(removed.await?))
+}
+
+/// What a person wants of the newest revision's rollout.
+pub(super) async fn steer(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<InferenceService>, ApiError> {
+    let wanted: WishBody = body::typed(body)?;
+    let steered = app.to_the_end({
+        let app = app.clone();
+        async move { app.deployer.steer(&name, wanted.wish).await }
+    });
+    Ok(Json(steered.await?))
 }
 
 fn manifest_of(value: &Value) -> Result<InferenceService, ApiError> {

@@ -7,7 +7,7 @@ use sqlx::{Row as _, SqlitePool};
 use crate::error::Error;
 
 /// Step `n` brings version `n` to `n + 1`. A step that was released never changes.
-const STEPS: [&str; 2] = [FIRST, COMPLETED];
+pub(super) const STEPS: [&str; 3] = [FIRST, COMPLETED, ROLLOUT];
 
 const FIRST: &str = "
 CREATE TABLE meta (
@@ -83,20 +83,32 @@ UPDATE revisions AS kept SET completed = 1 WHERE promoted = 1 AND (
 );
 ";
 
+/// How the rollout of a revision stands, as JSON, and what a person wants of it. They are apart, so that neither the loop nor the
+/// API writes over what the other has just written.
+const ROLLOUT: &str = "
+ALTER TABLE revisions ADD COLUMN rollout TEXT;
+ALTER TABLE revisions ADD COLUMN wish TEXT;
+";
+
 /// Checks the file and brings its schema up to date, each step in a transaction of its own.
 pub(super) async fn prepare(pool: &SqlitePool, path: &Path) -> Result<(), Error> {
+    steps(pool, path, &STEPS).await
+}
+
+/// Brings the schema up by those of `steps` that were not done yet.
+pub(super) async fn steps(pool: &SqlitePool, path: &Path, steps: &[&'static str]) -> Result<(), Error> {
     let check = sqlx::query("PRAGMA quick_check(1)").fetch_one(pool).await.map_err(|error| explain(error, path))?;
     let found: String = check.try_get(0)?;
     if found != "ok" {
         return Err(Error::DamagedDatabase { path: path.to_owned(), reason: found });
     }
     let version: i64 = sqlx::query("PRAGMA user_version").fetch_one(pool).await?.try_get(0)?;
-    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
     if version > known {
         return Err(Error::NewerDatabase { path: path.to_owned(), found: version, known });
     }
     let done = usize::try_from(version).unwrap_or(0);
-    for (at, step) in STEPS.iter().enumerate().skip(done) {
+    for (at, step) in steps.iter().enumerate().skip(done) {
         let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::raw_sql(*step).execute(&mut *tx).await?;
         // A pragma takes no parameters; the number comes from the list above.

@@ -1,11 +1,12 @@
 //! Services and their revisions.
 
-use planner::{Exit, History};
+use planner::{Exit, History, judge::RolloutState};
 use resources::{
     API_VERSION,
     id::{BundleDigest, ReplicaId, Revision, ServiceName},
     inference_service::{InferenceService, InferenceServiceSpec, Predictor},
     meta::ObjectMeta,
+    rollout::Wish,
     status::InferenceServiceStatus,
 };
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,10 @@ pub(crate) struct RevisionRow {
     pub(crate) completed: bool,
     pub(crate) promoted: bool,
     pub(crate) history: History,
+    /// How its rollout stands.
+    pub(crate) rollout: Option<RolloutState>,
+    /// What a person wants of it.
+    pub(crate) wish: Option<Wish>,
 }
 
 /// The last exit, in the database's JSON.
@@ -109,6 +114,8 @@ fn revision(row: &SqliteRow) -> Result<RevisionRow, Error> {
         let StoredExit { started_ms, at_ms, how, ready_for_ms, log_tail } = serde_json::from_str(&exit)?;
         history.last = Some((ReplicaId(id), Exit { started_ms, at_ms, how, ready_for_ms, log_tail }));
     }
+    let rollout: Option<String> = row.try_get("rollout")?;
+    let wish: Option<String> = row.try_get("wish")?;
     Ok(RevisionRow {
         service,
         revision: number,
@@ -117,6 +124,8 @@ fn revision(row: &SqliteRow) -> Result<RevisionRow, Error> {
         completed: row.try_get::<i64, _>("completed")? != 0,
         promoted: row.try_get::<i64, _>("promoted")? != 0,
         history,
+        rollout: rollout.map(|text| serde_json::from_str(&text)).transpose()?,
+        wish: wish.map(|text| serde_json::from_str(&text)).transpose()?,
     })
 }
 
@@ -277,6 +286,38 @@ impl Write {
 
     pub(crate) async fn promote(&mut self, name: &ServiceName, number: Revision) -> Result<(), Error> {
         sqlx::query("UPDATE revisions SET promoted = 1 WHERE service = ? AND revision = ?")
+            .bind(name.as_str())
+            .bind(integer(number.0))
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// How the rollout of a revision stands.
+    pub(crate) async fn set_rollout(
+        &mut self,
+        name: &ServiceName,
+        number: Revision,
+        state: &RolloutState,
+    ) -> Result<(), Error> {
+        sqlx::query("UPDATE revisions SET rollout = ? WHERE service = ? AND revision = ?")
+            .bind(serde_json::to_string(state)?)
+            .bind(name.as_str())
+            .bind(integer(number.0))
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// What a person wants of the rollout of a revision.
+    pub(crate) async fn set_wish(
+        &mut self,
+        name: &ServiceName,
+        number: Revision,
+        wish: Option<Wish>,
+    ) -> Result<(), Error> {
+        sqlx::query("UPDATE revisions SET wish = ? WHERE service = ? AND revision = ?")
+            .bind(wish.map(|wish| serde_json::to_string(&wish)).transpose()?)
             .bind(name.as_str())
             .bind(integer(number.0))
             .execute(&mut *self.tx)

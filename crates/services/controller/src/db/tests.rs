@@ -2,9 +2,17 @@
 
 use std::fs;
 
-use resources::event::{EVENTS_MAX, Severity};
+use planner::judge::{RolloutState, Verdict};
+use resources::{
+    event::{EVENTS_MAX, Severity},
+    rollout::Wish,
+};
+use sqlx::{SqlitePool, sqlite::SqliteConnectOptions};
 
-use super::Db;
+use super::{
+    Db,
+    schema::{STEPS, steps},
+};
 use crate::error::Error;
 
 #[tokio::test]
@@ -75,5 +83,46 @@ async fn the_disk_has_what_was_committed() {
         let found: String =
             sqlx::Row::try_get(&row, 0).unwrap_or_else(|_| sqlx::Row::get::<i64, _>(&row, 0).to_string());
         assert_eq!(found, expected, "{pragma}");
+    }
+}
+
+/// What a controller of each earlier version left behind is taken over: what serves goes on serving, and nothing is judged yet.
+#[tokio::test]
+async fn databases_of_every_earlier_version_are_brought_up_to_date() {
+    for version in 1..STEPS.len() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("berth.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        steps(&pool, &path, &STEPS[..version]).await.unwrap();
+        let rows = "
+            INSERT INTO resources (name, uid, generation, version, created_ms, labels, annotations, spec, status)
+            VALUES ('spam', 'u', 3, 7, 0, '{}', '{}',
+                '{\"predictor\":{\"model\":{\"modelFormat\":{\"name\":\"onnx\"},\"storageUri\":\"file:///m\"}}}', '{}');
+            INSERT INTO revisions (service, revision, bundle, spec, created_ms, promoted) VALUES
+                ('spam', 1, 'sha256:a', '{\"model\":{\"modelFormat\":{\"name\":\"onnx\"},\"storageUri\":\"file:///m\"}}', 0, 1),
+                ('spam', 2, 'sha256:b', '{\"model\":{\"modelFormat\":{\"name\":\"onnx\"},\"storageUri\":\"file:///m\"}}', 0, 1),
+                ('spam', 3, 'sha256:c', '{\"model\":{\"modelFormat\":{\"name\":\"onnx\"},\"storageUri\":\"file:///m\"}}', 0, 0);
+            INSERT INTO replicas (id, service, revision, socket, created_ms) VALUES ('spam-2-x', 'spam', 2, '/r', 0);";
+        sqlx::raw_sql(rows).execute(&pool).await.unwrap();
+        if version > 1 {
+            sqlx::raw_sql("UPDATE revisions SET completed = 1 WHERE revision = 2").execute(&pool).await.unwrap();
+        }
+        pool.close().await;
+        let db = Db::open(&path).await.unwrap();
+        let (services, revisions) = db.desired().await.unwrap();
+        assert_eq!((services.len(), services[0].generation(), services[0].version()), (1, 3, 7), "from {version}");
+        let found: Vec<_> = revisions.iter().map(|one| (one.revision.0, one.promoted, one.completed)).collect();
+        assert_eq!(found, [(1, true, false), (2, true, true), (3, false, false)], "from {version}");
+        assert!(revisions.iter().all(|one| one.rollout.is_none() && one.wish.is_none()));
+        let mut write = db.write().await.unwrap();
+        let (name, third) = (&revisions[2].service, revisions[2].revision);
+        let state = RolloutState { step: 1, verdict: Some(Verdict::Aborted), ..RolloutState::default() };
+        write.set_rollout(name, third, &state).await.unwrap();
+        write.set_wish(name, third, Some(Wish::Pause)).await.unwrap();
+        write.commit().await.unwrap();
+        db.close().await;
+        let kept = Db::open(&path).await.unwrap().revisions().await.unwrap().remove(2);
+        assert_eq!((kept.rollout, kept.wish), (Some(state), Some(Wish::Pause)));
     }
 }

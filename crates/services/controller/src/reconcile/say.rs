@@ -1,10 +1,13 @@
 //! What a pass has to write down: statuses that changed, and what happened in words. Pure.
 
-use planner::{Action, Plan, ServicePlan};
+use planner::{
+    Action, Plan, ServicePlan,
+    judge::{RolloutState, Verdict},
+};
 use resources::{
     condition::{Condition, ConditionKind},
     event::Severity,
-    id::{ReplicaId, ServiceName},
+    id::{ReplicaId, Revision, ServiceName},
     status::{InferenceServiceStatus, RevisionTraffic},
 };
 
@@ -51,7 +54,7 @@ impl News {
 pub(super) fn news(observation: &Observation, plan: &Plan, url: &str) -> News {
     let keeps = |action: &Action| match action {
         Action::Forget { .. } | Action::Complete { .. } | Action::Promote { .. } => true,
-        Action::Retire { .. } | Action::Remove { .. } => true,
+        Action::Retire { .. } | Action::Rollout { .. } | Action::Remove { .. } => true,
         Action::Start { .. } | Action::Leave { .. } | Action::Stop { .. } | Action::Kill { .. } => false,
     };
     let decided = !plan.histories.is_empty() || plan.actions.iter().any(keeps);
@@ -135,11 +138,48 @@ fn decided_now(news: &mut News, observation: &Observation, action: &Action) {
             let message = format!("revision {revision} gets all requests");
             news.say(Severity::Normal, service, "RevisionRolledOut", message);
         }
+        Action::Rollout { service, revision, state } => {
+            let row = observation.revisions.iter().find(|row| &row.service == service && row.revision == *revision);
+            rollout_now(news, service, *revision, (row.and_then(|row| row.rollout.as_ref()), state));
+        }
         Action::Remove { service } => {
             news.say(Severity::Normal, service, "Deleted", "its replicas have stopped and it is gone".to_owned());
         }
         Action::Start { .. } | Action::Stop { .. } | Action::Forget { .. } | Action::Retire { .. } => {}
     }
+}
+
+/// Says that a rollout has begun, gone on by a step, or ended.
+fn rollout_now(
+    news: &mut News,
+    service: &ServiceName,
+    revision: Revision,
+    (before, after): (Option<&RolloutState>, &RolloutState),
+) {
+    let verdict = before.and_then(|before| before.verdict.as_ref());
+    let (severity, reason, message) = match &after.verdict {
+        Some(now) if verdict != Some(now) => match now {
+            Verdict::Promoted { why } => {
+                (Severity::Normal, "RolloutPromoted", format!("revision {revision} is promoted: {why}"))
+            }
+            Verdict::RolledBack { why } => {
+                (Severity::Warning, "RolledBack", format!("revision {revision} was rolled back: {why}"))
+            }
+            Verdict::Aborted => {
+                (Severity::Normal, "RolloutAborted", format!("a person has aborted revision {revision}"))
+            }
+        },
+        Some(_) => return,
+        None => match before {
+            None => (Severity::Normal, "RolloutStarted", format!("revision {revision} is judged step by step")),
+            Some(before) if before.step != after.step => {
+                let message = format!("revision {revision} goes on to step {}: no harm was found", after.step + 1);
+                (Severity::Normal, "RolloutStep", message)
+            }
+            Some(_) => return,
+        },
+    };
+    news.say(severity, service, reason, message);
 }
 
 /// Says that the shares are others than before, where more than one revision has been there.
@@ -164,6 +204,7 @@ fn status_now(news: &mut News, observation: &Observation, service: &ServiceRow, 
         latest_created_revision: newest.map(|revision| revision.revision),
         latest_rolled_out_revision: planned.latest_rolled_out,
         traffic: planned.traffic.clone(),
+        rollout: planned.rollout.clone(),
         bundle: newest.map(|revision| revision.bundle.clone()),
         replicas: planned.replicas.clone(),
         plan: planned.report.clone(),
