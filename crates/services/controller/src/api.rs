@@ -22,6 +22,7 @@ use crate::{
     gateway_process::GatewayState,
     metrics::Metrics,
     snapshot::Publisher,
+    windows::Windows,
 };
 
 mod body;
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) gateway: watch::Receiver<GatewayState>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) windows: Arc<Windows>,
     pub(crate) supervisor: Supervisor,
 }
 
@@ -100,7 +102,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/keys/{key}", delete(keys::revoke))
         .route("/status", get(status::read))
         .route("/shutdown", post(status::shut_down))
-        .route("/internal/gateway-snapshot", get(gateway::next));
+        .route("/internal/gateway-snapshot", get(gateway::next))
+        .route(
+            "/internal/gateway-window",
+            post(gateway::window).layer(DefaultBodyLimit::max(gateway::WINDOW_BYTES_MAX)),
+        );
     Router::new()
         .nest(BASE, api)
         .route("/metrics", get(metrics))

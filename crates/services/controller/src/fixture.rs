@@ -29,6 +29,7 @@ use crate::{
     orchestrator::{Answer, End, Launch, Life, Orchestrator, Seen},
     reconcile::Reconciler,
     snapshot::Publisher,
+    windows::Windows,
 };
 
 /// Processes that live on while controllers come and go.
@@ -161,6 +162,7 @@ impl Fixture {
         let store = Store::open(&data_dir.join("store")).unwrap();
         let publisher = Arc::new(Publisher::open(db.clone()).await.unwrap());
         let (metrics, imports) = (Arc::new(Metrics::new()), Arc::new(RwLock::new(())));
+        let windows = Arc::new(Windows::default());
         let (_, gateway) = watch::channel(GatewayState { listen, pid: None, message: String::new() });
         let reconciler = Reconciler {
             db: db.clone(),
@@ -168,6 +170,7 @@ impl Fixture {
             publisher: Arc::clone(&publisher),
             store: store.clone(),
             metrics: Arc::clone(&metrics),
+            windows: Arc::clone(&windows),
             config: config.clone(),
             gateway: gateway.clone(),
             imports: Arc::clone(&imports),
@@ -177,7 +180,8 @@ impl Fixture {
         let deployer = Deployer::new(db.clone(), store, imports);
         let (supervisor, api_db, shown) = (Supervisor::new(), db.clone(), Arc::clone(&publisher));
         let stop = supervisor.clone();
-        let inner = api::Inner { config, db: api_db, deployer, publisher: shown, gateway, metrics, supervisor };
+        let inner =
+            api::Inner { config, db: api_db, deployer, publisher: shown, gateway, metrics, windows, supervisor };
         let router = api::router(api::App::new(inner));
         Self { home, fake, db, publisher, reconciler, router, supervisor: stop }
     }

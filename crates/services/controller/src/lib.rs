@@ -27,6 +27,7 @@ mod observe;
 mod orchestrator;
 mod reconcile;
 mod snapshot;
+mod windows;
 
 pub use config::{Args, Config};
 pub use error::{Error, Status};
@@ -75,6 +76,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
     let socket = data_dir.join("run/control.sock");
     let listener = bind_unix(&socket).map_err(|source| Error::Io { action: "listen on", path: socket, source })?;
     let (metrics, imports) = (Arc::new(metrics::Metrics::new()), Arc::new(RwLock::new(())));
+    let windows = Arc::new(windows::Windows::default());
     let wake = Arc::clone(db.wake());
     let reconciler = reconcile::Reconciler {
         db: db.clone(),
@@ -87,6 +89,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         publisher: Arc::clone(&publisher),
         store: store.clone(),
         metrics: Arc::clone(&metrics),
+        windows: Arc::clone(&windows),
         config: config.clone(),
         gateway: keeper.state(),
         imports: Arc::clone(&imports),
@@ -100,6 +103,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         publisher,
         gateway: keeper.state(),
         metrics,
+        windows,
         supervisor: supervisor.clone(),
     });
     let limits = ServerLimits { connections_max: CONNECTIONS_MAX, same_user_only: true, ..ServerLimits::default() };

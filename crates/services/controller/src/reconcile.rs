@@ -29,6 +29,7 @@ use crate::{
     observe::Observation,
     orchestrator::{End, Launch, Life, Orchestrator},
     snapshot::Publisher,
+    windows::Windows,
 };
 
 mod say;
@@ -48,6 +49,8 @@ pub(crate) struct Reconciler<O> {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) store: Store,
     pub(crate) metrics: Arc<Metrics>,
+    /// What the gateway counted.
+    pub(crate) windows: Arc<Windows>,
     pub(crate) config: Config,
     /// Where services are reached.
     pub(crate) gateway: watch::Receiver<GatewayState>,
@@ -182,6 +185,9 @@ impl<O: Orchestrator> Reconciler<O> {
             if let Action::Forget { replica } = action {
                 self.orchestrator.forget(replica);
                 self.remove_socket(observation, replica);
+            }
+            if let Action::Remove { service } = action {
+                self.windows.forget(service);
             }
         }
         Ok(())

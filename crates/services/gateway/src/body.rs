@@ -424,7 +424,7 @@ impl DownBody {
                 }
             }
             Some(Err(error)) => exchange.note_broken(error),
-            None => {}
+            None => exchange.note_end(),
         }
     }
 }

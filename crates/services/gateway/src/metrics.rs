@@ -13,7 +13,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::error::{Kind, Protocol};
+use crate::{
+    error::{Kind, Protocol},
+    window::{RevisionCounts, ServiceCounts},
+};
 
 /// Seconds. From what a small model needs to what a service may be given.
 const DURATION_BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
@@ -117,6 +120,7 @@ impl Metrics {
         ServiceMetrics {
             retries: self.retries.get_or_create_owned(&labels),
             held: self.held.get_or_create_owned(&labels),
+            counts: ServiceCounts::default(),
         }
     }
 
@@ -133,7 +137,8 @@ impl Metrics {
                 target,
             }
         };
-        RevisionMetrics { rest: of(Protocol::Rest, 200), grpc: of(Protocol::Grpc, 0), codes: Mutex::default() }
+        let counts = RevisionCounts::default();
+        RevisionMetrics { rest: of(Protocol::Rest, 200), grpc: of(Protocol::Grpc, 0), codes: Mutex::default(), counts }
     }
 
     /// Counts an answered request of a revision.
@@ -187,6 +192,8 @@ pub(crate) struct ServiceMetrics {
     pub retries: Counter,
     /// Requests that waited for a replica.
     pub held: Counter,
+    /// What the controller is told.
+    pub counts: ServiceCounts,
 }
 
 /// What is counted per revision.
@@ -196,6 +203,8 @@ pub(crate) struct RevisionMetrics {
     grpc: TargetMetrics,
     /// Codes counted so far, to be forgotten with the revision. HTTP and gRPC have few dozen.
     codes: Mutex<BTreeSet<(&'static str, u16)>>,
+    /// What the controller is told.
+    pub counts: RevisionCounts,
 }
 
 #[derive(Debug)]

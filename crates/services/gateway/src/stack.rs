@@ -23,7 +23,10 @@ use resources::{
     access::{Action, KeyRecord},
     id::Revision,
 };
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 use crate::{
     body::{self, DownBody, Payload, REPLAY_BYTES_MAX, Reading},
@@ -71,6 +74,8 @@ pub(crate) struct Gateway {
     pub in_flight: Counter,
     /// Bytes of bodies held.
     pub held_bytes: Counter,
+    /// Word that a service without any replica is asked, for the controller to know at once.
+    pub missed: Arc<Notify>,
 }
 
 /// The door as a service.
@@ -205,7 +210,8 @@ impl Gateway {
                     return Ok(own::health("ready", false));
                 }
                 drop(table);
-                self.rest_call(asked, head, body, (service, aim)).await
+                let infers = route.action == Action::Infer;
+                self.rest_call(asked, head, body, (service, aim, infers)).await
             }
         }
     }
@@ -215,7 +221,7 @@ impl Gateway {
         asked: &Asked,
         mut head: Parts,
         body: &mut Option<Incoming>,
-        (service, aim): (Arc<Service>, Aim),
+        (service, aim, infers): (Arc<Service>, Aim, bool),
     ) -> Result<Response<DownBody>, Refusal> {
         let asked_for = head.headers.get(headers::TIMEOUT_MS).map(|value| deadline::milliseconds(value.as_bytes()));
         let asked_for = asked_for.transpose().map_err(|error| Refusal::new(Kind::Malformed, error.to_string()))?;
@@ -225,7 +231,7 @@ impl Gateway {
         let payload = self.read(Protocol::Rest, body, deadline).await?;
         let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Rest, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, aim, deadline, shares, span })).await
+        self.forward(call(asked, head, payload, Target { service, aim, infers, deadline, shares, span })).await
     }
 
     async fn grpc(
@@ -301,7 +307,8 @@ impl Gateway {
         let shares = Shares { gateway: Some(gateway), service: Some(admit_to(&service)?), replica: None };
         let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Grpc, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, aim, deadline, shares, span })).await
+        let infers = method == GrpcMethod::ModelInfer;
+        self.forward(call(asked, head, payload, Target { service, aim, infers, deadline, shares, span })).await
     }
 
     /// The span of a request that was let in. One that was refused has none: strangers do not fill the collector.
@@ -375,17 +382,20 @@ impl Gateway {
 struct Target {
     service: Arc<Service>,
     aim: Aim,
+    /// Whether it is for a prediction.
+    infers: bool,
     deadline: Instant,
     shares: Shares,
     span: Span,
 }
 
 fn call(asked: &Asked, head: Parts, payload: Payload, target: Target) -> Call {
-    let Target { service, aim, deadline, shares, span } = target;
+    let Target { service, aim, infers, deadline, shares, span } = target;
     Call {
         protocol: asked.protocol,
         service,
         aim,
+        infers,
         started: asked.started,
         deadline,
         head,
@@ -394,6 +404,7 @@ fn call(asked: &Asked, head: Parts, payload: Payload, target: Target) -> Call {
         shares,
         span,
         waiting_since: None,
+        tried: None,
     }
 }
 
@@ -454,6 +465,7 @@ fn may_ask(key: &KeyRecord, service: &Service, revision: Revision) -> Result<(),
 fn admit_to(service: &Service) -> Result<Share, Refusal> {
     let max = limit::service_max(service.container_concurrency, service.replicas());
     let busy = || {
+        service.metrics.counts.refused();
         let text = format!("`{}` has as many requests as it works on: ask again later", service.name);
         Refusal::new(Kind::ServiceBusy, text)
     };

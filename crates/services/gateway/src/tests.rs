@@ -13,3 +13,4 @@ mod smuggling;
 mod split;
 mod support;
 mod traces;
+mod windows;

@@ -291,3 +291,22 @@ async fn logs_are_read_by_replica() {
     assert_eq!(it.call("GET", "/inferenceservices/spam/logs?replica=../x", None).await.0, StatusCode::NOT_FOUND);
     assert_eq!(it.call("GET", "/inferenceservices/ham/logs", None).await.0, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn windows_of_the_gateway_are_kept_and_wake_the_loop_when_requests_wait() {
+    let it = Fixture::new().await;
+    let window = |held: u32, span_ms: u64| {
+        let spam = json!({"name": "spam", "arrivals": 1, "held": held, "heldMs": 0, "refused": 0, "revisions": []});
+        json!({"endMs": daemon::time::now_ms(), "spanMs": span_ms, "services": [spam]})
+    };
+    let path = "/internal/gateway-window";
+    assert_eq!(it.call("POST", path, Some(window(0, 1000))).await.0, StatusCode::NO_CONTENT);
+    let (status, body) = it.call("POST", path, Some(window(0, 0))).await;
+    assert_eq!((status, reason(&body)), (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"));
+    assert_eq!(it.call("POST", path, Some(json!({"endMs": "x"}))).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(it.reconciler.windows.after(0).len(), 1);
+    let woken = it.db.wake().notified();
+    assert_eq!(it.call("POST", path, Some(window(3, 400))).await.0, StatusCode::NO_CONTENT);
+    woken.await;
+    assert_eq!(it.reconciler.windows.after(0)[1].services[0].held, 3);
+}
