@@ -277,15 +277,31 @@ pub(crate) struct Infer {
 /// Rollouts.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Rollout {
-    /// Show how the requests are shared out
+    /// Show how the requests are shared out, and what a rollout is judged by
     #[command(after_help = examples::ROLLOUT_STATUS)]
-    Status(OneService),
+    Status(RolloutStatus),
     /// Give the newest revision all requests
     #[command(after_help = examples::ROLLOUT_PROMOTE)]
     Promote(OneService),
     /// Give the newest revision no requests; the one before gets them
     #[command(after_help = examples::ROLLOUT_ABORT)]
     Abort(OneService),
+    /// Keep the newest revision's share as it is; one that is found harmful is rolled back all the same
+    #[command(after_help = examples::ROLLOUT_PAUSE)]
+    Pause(OneService),
+    /// Let the rollout go on by itself
+    #[command(after_help = examples::ROLLOUT_RESUME)]
+    Resume(OneService),
+}
+
+/// How a rollout stands.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RolloutStatus {
+    /// Name of the service
+    pub(crate) name: String,
+    /// Go on showing it until the rollout has ended; one that was rolled back is a failure
+    #[arg(short, long)]
+    pub(crate) watch: bool,
 }
 
 /// Keys.

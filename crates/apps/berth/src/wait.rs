@@ -119,7 +119,7 @@ async fn limited(waiting: impl Future<Output = Result<(), Failure>>, name: &str,
 }
 
 /// Shows every state of `name` to `done` until that says yes or fails.
-async fn follow(
+pub(crate) async fn follow(
     client: &Client,
     name: &str,
     progress: &mut Progress,

@@ -88,7 +88,8 @@ impl Histogram {
 
     /// Durations in buckets after that of `ms`.
     pub fn above(&self, ms: f64) -> u64 {
-        self.counts.iter().skip(bucket(ms) + 1).map(|count| u64::from(*count)).sum()
+        let from = bucket(ms);
+        self.counts.iter().filter(|(known, _)| *known > from).map(|(_, count)| u64::from(*count)).sum()
     }
 
     /// Their mean; nothing without one.

@@ -24,6 +24,7 @@ use crate::{
     config::{Config, prepare_data_dir},
     db::{Db, ProcessId, ReplicaRow},
     deploy::Deployer,
+    digests::Digests,
     gateway_process::GatewayState,
     metrics::Metrics,
     orchestrator::{Answer, End, Launch, Life, Orchestrator, Seen},
@@ -175,6 +176,7 @@ impl Fixture {
             gateway: gateway.clone(),
             imports: Arc::clone(&imports),
             refused: String::new(),
+            digests: Digests::default(),
             tidied_ms: 0,
         };
         let deployer = Deployer::new(db.clone(), store, imports);

@@ -17,6 +17,7 @@ mod changes;
 mod config;
 mod db;
 mod deploy;
+mod digests;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -94,6 +95,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         gateway: keeper.state(),
         imports: Arc::clone(&imports),
         refused: String::new(),
+        digests: digests::Digests::default(),
         tidied_ms: 0,
     };
     let app = api::App::new(api::Inner {

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 
-use planner::{Input, Phase};
+use planner::{
+    Input, Phase,
+    judge::{e_value, findings},
+};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -33,6 +36,15 @@ pub(crate) struct Metrics {
     acknowledged: Gauge<u64, AtomicU64>,
     replicas: Family<ReplicaLabels, Gauge<u64, AtomicU64>>,
     restarts: Family<ServiceLabels, Gauge<u64, AtomicU64>>,
+    steps: Family<ServiceLabels, Gauge<u64, AtomicU64>>,
+    evidence: Family<TestLabels, Gauge<f64, AtomicU64>>,
+}
+
+/// Labels of the evidence gauge.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TestLabels {
+    service: String,
+    test: String,
 }
 
 impl Metrics {
@@ -46,6 +58,8 @@ impl Metrics {
             acknowledged: Gauge::default(),
             replicas: Family::default(),
             restarts: Family::default(),
+            steps: Family::default(),
+            evidence: Family::default(),
             registry: Registry::default(),
         };
         registry.register("passes", "Passes of the reconcile loop", metrics.passes.clone());
@@ -58,6 +72,12 @@ impl Metrics {
             "replica_exits",
             "Replicas that ended by themselves, of the revisions that are kept",
             metrics.restarts.clone(),
+        );
+        registry.register("rollout_step", "Step of a rollout that is judged, from 1", metrics.steps.clone());
+        registry.register(
+            "rollout_evidence",
+            "Evidence that the revisions of a rollout that is judged differ, an e-value",
+            metrics.evidence.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -82,10 +102,29 @@ impl Metrics {
             let labels = ReplicaLabels { service: replica.service.to_string(), phase: phase.to_owned() };
             self.replicas.get_or_create(&labels).inc();
         }
+        self.rollouts(input);
         self.restarts.clear();
         for history in &input.histories {
             let labels = ServiceLabels { service: history.service.to_string() };
             self.restarts.get_or_create(&labels).inc_by(u64::from(history.exits));
+        }
+    }
+
+    fn rollouts(&self, input: &Input) {
+        self.steps.clear();
+        self.evidence.clear();
+        for service in &input.services {
+            let state = service.revisions.last().and_then(|newest| newest.rollout.as_ref());
+            let (Some(rollout), Some(state)) = (&service.rollout, state.filter(|state| state.verdict.is_none())) else {
+                continue;
+            };
+            let labels = ServiceLabels { service: service.name.to_string() };
+            self.steps.get_or_create(&labels).set(u64::from(state.step) + 1);
+            for finding in findings(&state.evidence, &rollout.limits()) {
+                let test = finding.question.name().to_owned();
+                let labels = TestLabels { service: service.name.to_string(), test };
+                self.evidence.get_or_create(&labels).set(e_value(finding.log_e));
+            }
         }
     }
 

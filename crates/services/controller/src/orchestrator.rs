@@ -5,6 +5,7 @@ use std::{future::Future, path::PathBuf};
 use planner::{Allowance, Machine};
 use resources::{
     condition::Condition,
+    digest::OutputCounts,
     id::{ReplicaId, Revision, ServiceName},
     inference_service::Batcher,
 };
@@ -103,4 +104,6 @@ pub(crate) struct Answer {
     pub(crate) conditions: Vec<Condition>,
     /// Sandbox rules that are not in force.
     pub(crate) missing: Vec<String>,
+    /// Its answers by output and category since it started.
+    pub(crate) outputs: Vec<OutputCounts>,
 }

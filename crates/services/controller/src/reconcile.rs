@@ -10,7 +10,7 @@ use std::{
 };
 
 use daemon::{BoxError, supervisor::chain};
-use planner::{Action, Plan, allowance, check, plan};
+use planner::{Action, Plan, allowance, check, judge::JudgeWindow, plan};
 use resources::{
     event::Severity,
     id::{ReplicaId, Revision, ServiceName},
@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    db::{Db, ReplicaRow, Write},
+    db::{Db, ReplicaRow, RevisionRow, ServiceRow, Write},
+    digests::Digests,
     error::Error,
     gateway_process::GatewayState,
     metrics::Metrics,
@@ -56,6 +57,8 @@ pub(crate) struct Reconciler<O> {
     pub(crate) gateway: watch::Receiver<GatewayState>,
     /// Held for reading from the push of a model until a revision names it; tidying the store takes it for writing.
     pub(crate) imports: Arc<RwLock<()>>,
+    /// What replicas had counted of their answers.
+    pub(crate) digests: Digests,
     /// Why the last plan was refused, so that it is said once.
     pub(crate) refused: String,
     /// When the store and the logs were last tidied, milliseconds.
@@ -110,12 +113,14 @@ impl<O: Orchestrator> Reconciler<O> {
         Ok(plan.wake_at_ms)
     }
 
-    async fn observe(&self) -> Result<Observation, Error> {
+    async fn observe(&mut self) -> Result<Observation, Error> {
         // At one time: a status never speaks of a generation whose revision it has not seen, and a revision gets the share
         // that was asked for with it.
         let (services, revisions) = self.db.desired().await?;
         let replicas = self.db.replicas().await?;
         let seen = self.orchestrator.observe(&replicas).await;
+        let outputs = self.digests.news(&replicas, &seen);
+        let windows = self.judged(&services, &revisions);
         let bundles = self.store.list()?.into_iter().collect();
         Ok(Observation {
             now_ms: daemon::time::now_ms(),
@@ -126,9 +131,29 @@ impl<O: Orchestrator> Reconciler<O> {
             bundles,
             machine: self.orchestrator.machine(),
             gateway_acknowledged: self.publisher.acknowledged(),
-            windows: BTreeMap::new(),
-            outputs: BTreeMap::new(),
+            windows,
+            outputs,
         })
+    }
+
+    /// What the gateway counted of the revisions that are compared, since it was last taken into account.
+    fn judged(&self, services: &[ServiceRow], revisions: &[RevisionRow]) -> BTreeMap<ServiceName, Vec<JudgeWindow>> {
+        let mut judged = BTreeMap::new();
+        for service in services.iter().filter(|service| service.object.spec.rollout.is_some()) {
+            let mut newest_first = revisions.iter().rev().filter(|row| &row.service == service.name());
+            let Some(newest) = newest_first.next() else { continue };
+            let Some(state) = newest.rollout.as_ref().filter(|state| state.verdict.is_none()) else { continue };
+            let Some(stable) = newest_first.find(|row| row.promoted) else { continue };
+            let mut windows: BTreeMap<u64, JudgeWindow> = BTreeMap::new();
+            for row in [stable, newest] {
+                for (end_ms, window) in self.windows.of_revision(service.name(), row.revision, state.until_ms) {
+                    let both = windows.entry(end_ms).or_insert(JudgeWindow { end_ms, revisions: Vec::new() });
+                    both.revisions.push(window);
+                }
+            }
+            judged.insert(service.name().clone(), windows.into_values().collect());
+        }
+        judged
     }
 
     async fn refuse(&mut self, broken: &str) -> Result<(), Error> {

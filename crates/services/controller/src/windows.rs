@@ -65,7 +65,6 @@ impl Windows {
 
     /// What a revision did in windows that ended after `end_ms`, oldest first, each with its end. Seconds in which it did nothing
     /// are left out.
-    #[cfg_attr(not(test), expect(dead_code, reason = "rollouts are judged by it"))]
     pub(crate) fn of_revision(
         &self,
         name: &ServiceName,

@@ -7,11 +7,12 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use resources::condition::Condition;
+use resources::{condition::Condition, digest::OutputCounts};
 use serde::Serialize;
 
 use crate::{
     backend::ort::Optimisation,
+    digest::Digests,
     metrics,
     registry::{Model, Registry},
 };
@@ -45,6 +46,8 @@ pub struct ModelStatus {
     pub optimisation: Option<Optimisation>,
     /// Statements about the model.
     pub conditions: Vec<Condition>,
+    /// Answers by output and category since the process started, so that revisions can be compared.
+    pub outputs: Vec<OutputCounts>,
 }
 
 /// Where a model is.
@@ -105,6 +108,7 @@ fn model_status(model: &Model) -> ModelStatus {
         reason,
         message,
         optimisation: report.and_then(|report| report.optimisation),
+        outputs: model.digests().map(Digests::read).unwrap_or_default(),
         conditions: report.map(|report| report.conditions.clone()).unwrap_or_default(),
     }
 }

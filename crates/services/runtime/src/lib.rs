@@ -25,6 +25,7 @@ pub mod admin;
 pub mod backend;
 pub mod batching;
 pub mod config;
+pub mod digest;
 pub mod embedder;
 pub mod error;
 pub mod executor;

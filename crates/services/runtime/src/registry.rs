@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::ort::Optimisation,
+    digest::Digests,
     embedder::Embedder,
     metrics::{Counters, Runs},
     openapi::Example,
@@ -38,6 +39,7 @@ pub struct Model {
     announced: ModelMetadata,
     version: String,
     counters: Counters,
+    digests: OnceLock<Digests>,
     loaded: OnceLock<Loaded>,
     failure: OnceLock<String>,
 }
@@ -155,11 +157,19 @@ impl Model {
             inputs: Vec::new(),
             outputs: Vec::new(),
         };
-        Self { announced, version, counters: Counters::default(), loaded: OnceLock::new(), failure: OnceLock::new() }
+        Self {
+            announced,
+            version,
+            counters: Counters::default(),
+            digests: OnceLock::new(),
+            loaded: OnceLock::new(),
+            failure: OnceLock::new(),
+        }
     }
 
     /// Makes the model ready. A second call changes nothing: a model is loaded once.
     pub fn load(&self, loaded: Loaded) {
+        drop(self.digests.set(Digests::of(&loaded.metadata)));
         drop(self.loaded.set(loaded));
     }
 
@@ -181,6 +191,11 @@ impl Model {
     /// What was counted of this model.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What was counted of this model's answers; nothing until it is loaded.
+    pub fn digests(&self) -> Option<&Digests> {
+        self.digests.get()
     }
 
     /// What was counted of the model's runs.
@@ -231,7 +246,12 @@ impl Model {
         let batch = size::batch(self.metadata(), &request);
         let answered = self.answer(request, deadline).await;
         match &answered {
-            Ok(answer) => counting.succeeded(batch, begun.elapsed(), &answer.timings),
+            Ok(answer) => {
+                counting.succeeded(batch, begun.elapsed(), &answer.timings);
+                if let Some(digests) = self.digests() {
+                    digests.count(&answer.response.outputs);
+                }
+            }
             Err(error) => counting.failed(error),
         }
         answered

@@ -10,6 +10,7 @@ use resources::{
     access::{KeyCreate, KeyCreated},
     event::Event,
     inference_service::InferenceService,
+    rollout::{Wish, WishBody},
 };
 
 mod answer;
@@ -88,6 +89,12 @@ impl Client {
     pub async fn update(&self, service: &InferenceService) -> Result<InferenceService, Error> {
         let path = service_path(service.metadata.name.as_str());
         exchange::json(self, Method::PUT, &path, Some(service), IMPORT_TIME_MAX).await
+    }
+
+    /// Says what is wanted of the newest revision's rollout; nothing to let it go on by itself.
+    pub async fn steer(&self, name: &str, wish: Option<Wish>) -> Result<InferenceService, Error> {
+        let path = format!("{}/rollout", service_path(name));
+        exchange::json(self, Method::PUT, &path, Some(&WishBody { wish }), ANSWER_TIME_MAX).await
     }
 
     /// Begins to delete a service; it is gone once its replicas have drained.

@@ -115,17 +115,29 @@ Examples:
 
 pub(super) const ROLLOUT: &str = "\
 A new revision with `canaryTrafficPercent` (`berth deploy --canary 10`) gets that share of the requests once it is
-ready; the last one that had all of them keeps the rest.
+ready; the last one that had all of them keeps the rest. With `spec.rollout` it gets one share after the other, is compared
+with the one before, and takes over or is rolled back by itself.
 
 Examples:
   berth deploy spam spam-2.onnx --canary 10
   berth rollout status spam
   berth rollout promote spam
-  berth rollout abort spam";
+  berth rollout abort spam
+  berth rollout pause spam
+  berth rollout resume spam";
+
+pub(super) const ROLLOUT_PAUSE: &str = "\
+Examples:
+  berth rollout pause spam";
+
+pub(super) const ROLLOUT_RESUME: &str = "\
+Examples:
+  berth rollout resume spam";
 
 pub(super) const ROLLOUT_STATUS: &str = "\
 Examples:
   berth rollout status spam
+  berth rollout status spam --watch
   berth rollout status spam -o json";
 
 pub(super) const ROLLOUT_PROMOTE: &str = "\

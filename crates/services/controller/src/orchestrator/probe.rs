@@ -8,7 +8,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use resources::condition::Condition;
+use resources::{
+    condition::Condition,
+    digest::{OUTPUTS_MAX, OutputCounts},
+};
 use serde::Deserialize;
 use tokio::net::UnixStream;
 
@@ -32,6 +35,8 @@ struct RuntimeStatus {
 struct ModelStatus {
     #[serde(default)]
     conditions: Vec<serde_json::Value>,
+    #[serde(default)]
+    outputs: Vec<OutputCounts>,
 }
 
 #[derive(Default, Deserialize)]
@@ -68,9 +73,10 @@ async fn exchange(socket: &Path) -> Result<Answer, BoxError> {
 
 /// A later runtime may say more than this controller knows; that is left out.
 fn read(status: RuntimeStatus) -> Answer {
+    let outputs = status.models.first().map(|model| model.outputs.iter().take(OUTPUTS_MAX).cloned().collect());
     let said = status.models.into_iter().flat_map(|model| model.conditions);
     let conditions = said.filter_map(|value| serde_json::from_value::<Condition>(value).ok()).collect();
-    Answer { ready: status.ready, conditions, missing: status.sandbox.missing }
+    Answer { ready: status.ready, conditions, missing: status.sandbox.missing, outputs: outputs.unwrap_or_default() }
 }
 
 /// The process that listens on `socket`, as the kernel says (`SO_PEERCRED`).
@@ -87,12 +93,14 @@ mod tests {
     fn what_is_not_known_is_left_out() {
         let text = r#"{"ready":true,"models":[{"name":"a","conditions":[
             {"type":"Optimised","status":"True","reason":"R","message":"m"},
-            {"type":"FromTheFuture","status":"True","reason":"R","message":"m"}]}],
+            {"type":"FromTheFuture","status":"True","reason":"R","message":"m"}],
+            "outputs":[{"output":"label","counts":[[0,7],[2,1]]}]}],
             "sandbox":{"enforced":false,"rules":["x"],"missing":["landlock"]}}"#;
         let answer = read(serde_json::from_str(text).unwrap());
         assert!(answer.ready);
         assert_eq!(answer.conditions.len(), 1);
         assert_eq!(answer.missing, ["landlock"]);
+        assert_eq!(answer.outputs[0].counts, [(0, 7), (2, 1)]);
         assert!(!read(serde_json::from_str(r#"{"ready":false}"#).unwrap()).ready);
     }
 }

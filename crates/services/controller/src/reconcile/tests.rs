@@ -8,6 +8,8 @@ use crate::{
     orchestrator::End,
 };
 
+mod rollouts;
+
 #[tokio::test]
 async fn a_service_starts_serves_and_goes() {
     let mut it = Fixture::new().await;
