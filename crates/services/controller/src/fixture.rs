@@ -49,7 +49,7 @@ pub(crate) struct FakeState {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeProcess {
     pid: i32,
-    answer: Option<Answer>,
+    pub(crate) answer: Option<Answer>,
     ended: Option<(String, String)>,
     pub(crate) stopped: Option<End>,
 }
