@@ -57,8 +57,8 @@ fn category(tensor: &Tensor) -> Option<usize> {
         TensorData::Strings(texts) => texts.first().map(|text| hash(text)),
         TensorData::Fixed(bytes) => {
             let size = tensor.datatype.size()?;
-            let row = bytes.chunks_exact(size).take(values.min(ROW_VALUES_MAX));
-            if values > 1 { greatest(row, tensor.datatype) } else { single(row.last()?, tensor.datatype) }
+            let mut row = bytes.chunks_exact(size).take(values.min(ROW_VALUES_MAX));
+            if values > 1 { greatest(row, tensor.datatype) } else { single(row.next()?, tensor.datatype) }
         }
     }
 }
