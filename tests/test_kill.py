@@ -65,7 +65,7 @@ def test_the_controller_is_not_needed_and_adopts_when_it_is_back(fresh: Platform
         procs.kill(controller)
         procs.wait_until(lambda: not procs.alive(controller), "the controller to be gone")
         load.wait_for_more(50)
-        restart(fresh)
+        fresh.restart_controller()
         load.wait_for_more(20)
     assert not load.failures
     assert fresh.pid_of("gateway") == gateway and fresh.runtime_pids() == runtimes
@@ -227,19 +227,6 @@ def sizes(folder: Path) -> dict[str, int]:
 def changed_since(look: Callable[[], object]) -> Callable[[], bool]:
     before = look()
     return lambda: look() != before
-
-
-def restart(platform: Platform) -> None:
-    """`berth up` again, for a platform whose controller is gone; one that is still in the foreground ends first."""
-    if platform.up and platform.up.poll() is None and procs.command_line(platform.up.pid)[1] == "up":
-        procs.wait_until(lambda: platform.up.poll() is not None or controllers(platform), "`berth up` to notice")
-    if not controllers(platform):
-        platform.launch()
-    platform.wait_up()
-
-
-def controllers(platform: Platform) -> list[int]:
-    return [pid for pid, arguments in platform.processes().items() if arguments[1] == "controller"]
 
 
 def replica_pids(platform: Platform, name: str) -> list[int]:
