@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use resources::{
-    id::{ReplicaId, Revision},
+    id::{ReplicaId, Revision, ServiceName},
     snapshot::RouteService,
 };
 
 use crate::{
+    index::Index,
     input::{DesiredService, Input, ObservedReplica, Phase},
     output::{Action, Plan},
     service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, processes_max},
@@ -15,7 +16,7 @@ use crate::{
 
 /// Says which invariants `plan` breaks; empty for a good plan.
 pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
-    let mut checker = Checker { input, plan, taken: taken(plan), broken: Vec::new() };
+    let mut checker = Checker::new(input, plan);
     checker.ids_are_unique();
     checker.acts_once_on_what_is_there();
     checker.starts_what_is_wanted();
@@ -32,37 +33,79 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
 struct Checker<'a> {
     input: &'a Input,
     plan: &'a Plan,
-    /// Replicas that leave, stop or are killed.
-    taken: BTreeSet<&'a ReplicaId>,
+    replicas: Index<'a>,
+    by_id: BTreeMap<&'a ReplicaId, &'a ObservedReplica>,
+    services: BTreeMap<&'a ServiceName, &'a DesiredService>,
+    routes: BTreeMap<&'a ServiceName, &'a RouteService>,
+    acts: Acts<'a>,
     broken: Vec<String>,
 }
 
-fn taken(plan: &Plan) -> BTreeSet<&ReplicaId> {
-    let takes = |action: &&Action| !matches!(action, Action::Forget { .. });
-    plan.actions.iter().filter(takes).filter_map(Action::replica).collect()
+/// The actions of a plan by what they are about.
+#[derive(Default)]
+struct Acts<'a> {
+    /// Replicas that leave, stop or are killed.
+    taken: BTreeSet<&'a ReplicaId>,
+    leaving: BTreeSet<&'a ReplicaId>,
+    started: BTreeMap<&'a ServiceName, usize>,
+    completed: BTreeSet<(&'a ServiceName, Revision)>,
+    retired: BTreeSet<(&'a ServiceName, Revision)>,
+}
+
+impl<'a> Acts<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let mut acts = Self::default();
+        for action in &plan.actions {
+            match action {
+                Action::Leave { replica, .. } => {
+                    acts.leaving.insert(replica);
+                    acts.taken.insert(replica);
+                }
+                Action::Stop { replica, .. } | Action::Kill { replica, .. } => drop(acts.taken.insert(replica)),
+                Action::Start { service, .. } => *acts.started.entry(service).or_default() += 1,
+                Action::Complete { service, revision } => drop(acts.completed.insert((service, *revision))),
+                Action::Retire { service, revision } => drop(acts.retired.insert((service, *revision))),
+                Action::Forget { .. } | Action::Promote { .. } | Action::Remove { .. } => {}
+            }
+        }
+        acts
+    }
 }
 
 impl<'a> Checker<'a> {
+    fn new(input: &'a Input, plan: &'a Plan) -> Self {
+        Self {
+            input,
+            plan,
+            replicas: Index::new(input),
+            by_id: input.replicas.iter().map(|replica| (&replica.id, replica)).collect(),
+            services: input.services.iter().map(|service| (&service.name, service)).collect(),
+            routes: plan.routes.iter().map(|route| (&route.name, route)).collect(),
+            acts: Acts::of(plan),
+            broken: Vec::new(),
+        }
+    }
+
     fn say(&mut self, what: String) {
         self.broken.push(what);
     }
 
     fn find(&self, id: &ReplicaId) -> Option<&'a ObservedReplica> {
-        self.input.replicas.iter().find(|replica| &replica.id == id)
+        self.by_id.get(id).copied()
     }
 
     fn desired(&self, replica: &ObservedReplica) -> Option<&'a DesiredService> {
-        self.input.services.iter().find(|service| service.name == replica.service)
+        self.services.get(&replica.service).copied()
     }
 
     fn route(&self, service: &DesiredService) -> Option<&'a RouteService> {
-        self.plan.routes.iter().find(|route| route.name == service.name)
+        self.routes.get(&service.name).copied()
     }
 
     /// Replicas of a service that are ready and stay.
-    fn staying(&self, service: &'a DesiredService) -> impl Iterator<Item = &'a ObservedReplica> {
-        let replicas = self.input.replicas.iter().filter(move |replica| replica.service == service.name);
-        replicas.filter(|replica| replica.is_ready() && !self.taken.contains(&replica.id))
+    fn staying(&self, service: &DesiredService) -> impl Iterator<Item = &'a ObservedReplica> {
+        let replicas = self.replicas.replicas(&service.name).iter().copied();
+        replicas.filter(|replica| replica.is_ready() && !self.acts.taken.contains(&replica.id))
     }
 
     fn ids_are_unique(&mut self) {
@@ -101,7 +144,7 @@ impl<'a> Checker<'a> {
     fn starts_what_is_wanted(&mut self) {
         for action in &self.plan.actions {
             let Action::Start { service, revision } = action else { continue };
-            let desired = self.input.services.iter().find(|desired| &desired.name == service);
+            let desired = self.services.get(service);
             let wanted = desired.filter(|desired| !desired.deleting).and_then(|desired| desired.find(*revision));
             if !wanted.is_some_and(|desired| desired.bundle_present && desired.min_replicas > 0) {
                 self.say(format!("revision {revision} of {service} is started and not wanted"));
@@ -150,10 +193,9 @@ impl<'a> Checker<'a> {
 
     /// Whether a revision has been complete, after this plan.
     fn is_completed(&self, service: &DesiredService, number: Revision) -> bool {
-        let said = |action: &Action| matches!(action, Action::Complete { service: name, revision } if name == &service.name && *revision == number);
-        let unsaid = |action: &Action| matches!(action, Action::Retire { service: name, revision } if name == &service.name && *revision == number);
+        let this = (&service.name, number);
         let before = service.find(number).is_some_and(|desired| desired.completed);
-        (before || self.plan.actions.iter().any(said)) && !self.plan.actions.iter().any(unsaid)
+        (before || self.acts.completed.contains(&this)) && !self.acts.retired.contains(&this)
     }
 
     /// A split gives out 100 percent, to revisions that have been complete and answer, and to no more than two.
@@ -201,9 +243,8 @@ impl<'a> Checker<'a> {
 
     fn never_takes_the_last_one(&mut self) {
         for service in self.input.services.iter().filter(|service| !service.deleting) {
-            let ready =
-                self.input.replicas.iter().filter(|replica| replica.service == service.name && replica.is_ready());
-            let hung = |replica: &&ObservedReplica| {
+            let ready = self.replicas.replicas(&service.name).iter().filter(|replica| replica.is_ready());
+            let hung = |replica: &&&ObservedReplica| {
                 replica.silent_since_ms.is_some_and(|since_ms| self.input.now_ms >= since_ms + SILENT_MS_MAX)
             };
             let answering = ready.filter(|replica| !hung(replica)).count();
@@ -228,11 +269,10 @@ impl<'a> Checker<'a> {
             let Some(fallback) = fallback.filter(|_| !complete) else { continue };
             let staying = self.staying(service).filter(|replica| replica.revision == fallback.revision).count();
             let leaving = self
-                .plan
-                .actions
+                .replicas
+                .replicas(&service.name)
                 .iter()
-                .filter_map(|action| if let Action::Leave { replica, .. } = action { self.find(replica) } else { None })
-                .any(|replica| replica.service == service.name && replica.revision == fallback.revision);
+                .any(|replica| replica.revision == fallback.revision && self.acts.leaving.contains(&replica.id));
             if leaving && staying < count(fallback.min_replicas) {
                 self.say(format!(
                     "revision {} of {} is given up before revision {} is complete",
@@ -244,13 +284,10 @@ impl<'a> Checker<'a> {
 
     fn bounds_processes(&mut self) {
         for service in &self.input.services {
-            let start =
-                |action: &&Action| matches!(action, Action::Start { service: name, .. } if name == &service.name);
-            let started = self.plan.actions.iter().filter(start).count();
-            let replicas: Vec<&ObservedReplica> =
-                self.input.replicas.iter().filter(|replica| replica.service == service.name).collect();
+            let started = self.acts.started.get(&service.name).copied().unwrap_or_default();
+            let replicas = self.replicas.replicas(&service.name);
             let total = started + replicas.iter().filter(|replica| replica.is_alive()).count();
-            let bound = processes_max(service, &replicas);
+            let bound = processes_max(service, replicas);
             if started > 0 && total > bound {
                 self.say(format!("{} would have {total} processes, more than {bound}", service.name));
             }
@@ -260,8 +297,8 @@ impl<'a> Checker<'a> {
     fn removes_only_what_is_gone(&mut self) {
         for action in &self.plan.actions {
             let Action::Remove { service: name } = action else { continue };
-            let deleting = self.input.services.iter().any(|service| &service.name == name && service.deleting);
-            let left = self.input.replicas.iter().any(|replica| &replica.service == name && replica.is_alive());
+            let deleting = self.services.get(name).is_some_and(|service| service.deleting);
+            let left = self.replicas.replicas(name).iter().any(|replica| replica.is_alive());
             if !deleting || left {
                 self.say(format!("{name} is removed while it is wanted or has replicas"));
             }

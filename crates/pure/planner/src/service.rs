@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use resources::id::{ReplicaId, Revision};
+use resources::id::{ReplicaId, Revision, ServiceName};
 
 use crate::{
     history::{Exit, HEALTHY_MS, History},
+    index::Index,
     input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase},
     output::{Action, Plan, ServicePlan},
     routes, status,
@@ -34,13 +35,15 @@ pub(crate) struct Scope<'a> {
     pub(crate) completed_now: BTreeSet<Revision>,
     /// Revisions whose replicas this plan gives up.
     pub(crate) retired_now: BTreeSet<Revision>,
+    /// Processes that this plan starts.
+    started: usize,
     /// Whether this plan gives the newest revision all the traffic for the first time.
     pub(crate) promoted_now: bool,
     report: Vec<String>,
 }
 
-pub(crate) fn plan_service(input: &Input, service: &DesiredService, plan: &mut Plan) {
-    let mut scope = Scope::new(input, service);
+pub(crate) fn plan_service<'a>(input: &'a Input, index: &Index<'a>, service: &'a DesiredService, plan: &mut Plan) {
+    let mut scope = Scope::new(input, index, service);
     scope.bury(plan);
     scope.forgive();
     scope.expire(plan);
@@ -56,14 +59,16 @@ pub(crate) fn plan_service(input: &Input, service: &DesiredService, plan: &mut P
     let (latest_ready, latest_rolled_out) = (scope.latest_completed(), scope.latest_promoted());
     let traffic = if service.deleting { Vec::new() } else { scope.traffic() };
     let Scope { histories, report, .. } = scope;
-    plan.histories.extend(histories.into_iter().filter(|history| !input.histories.contains(history)));
+    let known = index.histories(&service.name);
+    plan.histories.extend(histories.into_iter().filter(|history| !known.contains(&history)));
     let name = service.name.clone();
     plan.services.push(ServicePlan { name, conditions, latest_ready, latest_rolled_out, traffic, replicas, report });
 }
 
 /// Replicas whose service is gone: left over from a crash.
 pub(crate) fn plan_strays(input: &Input, plan: &mut Plan) {
-    let stray = |replica: &&ObservedReplica| !input.services.iter().any(|service| service.name == replica.service);
+    let services: BTreeSet<&ServiceName> = input.services.iter().map(|service| &service.name).collect();
+    let stray = |replica: &&ObservedReplica| !services.contains(&replica.service);
     for replica in input.replicas.iter().filter(stray) {
         let (id, why) = (replica.id.clone(), "its service is gone".to_owned());
         match replica.phase {
@@ -78,10 +83,9 @@ pub(crate) fn plan_strays(input: &Input, plan: &mut Plan) {
 }
 
 impl<'a> Scope<'a> {
-    fn new(input: &'a Input, service: &'a DesiredService) -> Self {
-        let mut replicas: Vec<_> = input.replicas.iter().filter(|replica| replica.service == service.name).collect();
-        replicas.sort_by(|a, b| a.id.cmp(&b.id));
-        let histories = input.histories.iter().filter(|history| history.service == service.name).cloned().collect();
+    fn new(input: &'a Input, index: &Index<'a>, service: &'a DesiredService) -> Self {
+        let replicas = index.replicas(&service.name).to_vec();
+        let histories = index.histories(&service.name).iter().copied().cloned().collect();
         Self {
             input,
             service,
@@ -90,6 +94,7 @@ impl<'a> Scope<'a> {
             gone: BTreeSet::new(),
             completed_now: BTreeSet::new(),
             retired_now: BTreeSet::new(),
+            started: 0,
             promoted_now: false,
             report: Vec::new(),
         }
@@ -301,12 +306,13 @@ impl<'a> Scope<'a> {
                 number = 1_usize.saturating_sub(starting);
             }
         }
-        let room = self.room(plan);
+        let room = self.room();
         if number > room {
             self.report
                 .push(format!("revision {revision} waits with {} starts until others have stopped", number - room));
             number = room;
         }
+        self.started += number;
         for _ in 0..number {
             plan.actions.push(Action::Start { service: self.service.name.clone(), revision });
         }
@@ -319,14 +325,9 @@ impl<'a> Scope<'a> {
     }
 
     /// How many more processes the service may have: twice its replicas and one, however many changes come at once.
-    fn room(&self, plan: &Plan) -> usize {
+    fn room(&self) -> usize {
         let alive = self.replicas.iter().filter(|replica| replica.is_alive()).count();
-        let started = plan
-            .actions
-            .iter()
-            .filter(|action| matches!(action, Action::Start { service, .. } if service == &self.service.name))
-            .count();
-        processes_max(self.service, &self.replicas).saturating_sub(alive + started)
+        processes_max(self.service, &self.replicas).saturating_sub(alive + self.started)
     }
 
     fn remove(&mut self, plan: &mut Plan) {
