@@ -41,6 +41,22 @@ def test_a_killed_runtime_fails_no_request_and_comes_back(platform: Platform, re
     platform.api("DELETE", f"/inferenceservices/{name}")
 
 
+def test_a_replica_that_is_stuck_in_one_run_is_replaced(platform: Platform) -> None:
+    platform.deploy("busy", cases.made("busy.onnx")(), timeout=1)
+    (stuck,) = replica_pids(platform, "busy")
+
+    def ask(rounds: int) -> requests.Response:
+        body = {"inputs": [{"name": "rounds", "shape": [1], "datatype": "INT64", "data": [rounds]}]}
+        return requests.post(f"{platform.url}/v2/models/busy/infer", json=body, headers=platform.headers, timeout=60)
+
+    assert ask(10**9).status_code == 504
+    procs.wait_until(lambda: whole_again(platform, "busy", stuck, 1), "the stuck replica to be replaced")
+    assert ask(3).json()["outputs"][0]["data"] == [192.0]
+    events = platform.api("GET", "/events?service=busy&limit=200")["items"]
+    assert any(event["reason"] == "ReplicaDraining" and "at one run for" in event["message"] for event in events)
+    platform.api("DELETE", "/inferenceservices/busy")
+
+
 def test_a_new_revision_under_load_fails_no_request(platform: Platform) -> None:
     platform.deploy("rolling", cases.made("iris.onnx")())
     with Load(platform, "rolling") as load:

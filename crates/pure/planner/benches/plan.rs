@@ -77,6 +77,7 @@ fn ready(service: &ServiceName, number: u32) -> ObservedReplica {
         pid: Some(1),
         phase: Phase::Ready { since_ms: 0 },
         silent_since_ms: None,
+        busy_ms: 0,
         conditions: Vec::new(),
         missing: Vec::new(),
     }

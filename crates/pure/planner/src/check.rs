@@ -11,7 +11,7 @@ use crate::{
     index::Index,
     input::{DesiredService, Input, ObservedReplica, Phase},
     output::{Action, Plan},
-    service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, processes_max},
+    service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, is_stuck, processes_max},
 };
 
 /// Says which invariants `plan` breaks; empty for a good plan.
@@ -246,6 +246,7 @@ impl<'a> Checker<'a> {
             let ready = self.replicas.replicas(&service.name).iter().filter(|replica| replica.is_ready());
             let hung = |replica: &&&ObservedReplica| {
                 replica.silent_since_ms.is_some_and(|since_ms| self.input.now_ms >= since_ms + SILENT_MS_MAX)
+                    || is_stuck(service, replica)
             };
             let answering = ready.filter(|replica| !hung(replica)).count();
             let wanted = service.revisions.last().is_some_and(|newest| newest.min_replicas > 0);
@@ -268,11 +269,11 @@ impl<'a> Checker<'a> {
             let fallback = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
             let Some(fallback) = fallback.filter(|_| !complete) else { continue };
             let staying = self.staying(service).filter(|replica| replica.revision == fallback.revision).count();
-            let leaving = self
-                .replicas
-                .replicas(&service.name)
-                .iter()
-                .any(|replica| replica.revision == fallback.revision && self.acts.leaving.contains(&replica.id));
+            let leaving = self.replicas.replicas(&service.name).iter().any(|replica| {
+                replica.revision == fallback.revision
+                    && self.acts.leaving.contains(&replica.id)
+                    && !is_stuck(service, replica)
+            });
             if leaving && staying < count(fallback.min_replicas) {
                 self.say(format!(
                     "revision {} of {} is given up before revision {} is complete",

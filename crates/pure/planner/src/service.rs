@@ -16,6 +16,8 @@ use crate::{
 pub(crate) const START_MS_MAX: u64 = 300_000;
 /// Longest silence of a ready replica. A busy one answers late; one that hangs never does.
 pub(crate) const SILENT_MS_MAX: u64 = 60_000;
+/// How much longer than a request may take a run may, before its replica counts as stuck: whoever asked has long gone.
+pub(crate) const STUCK_MS: u64 = 10_000;
 /// Longest wait for the gateway to say that a replica has left its routes. A gateway that is away sends it no requests either.
 pub(crate) const LEAVE_MS_MAX: u64 = 10_000;
 /// Longest time for a stopping replica: the runtime's own grace and a little.
@@ -194,6 +196,10 @@ impl<'a> Scope<'a> {
                         self.kill(replica, &format!("it did not answer for {} s", SILENT_MS_MAX / 1000), true, plan);
                     }
                     Some(since_ms) => plan.wake_at(since_ms + SILENT_MS_MAX),
+                    None if is_stuck(self.service, replica) => {
+                        let why = format!("it has been at one run for {} s", replica.busy_ms / 1000);
+                        self.leave(replica, &why, plan);
+                    }
                     None => {}
                 },
                 Phase::Leaving { since_ms, generation } => self.let_go(replica, since_ms, generation, plan),
@@ -367,6 +373,12 @@ impl<'a> Scope<'a> {
         self.report.push(format!("killing {}: {why}", replica.id));
         plan.actions.push(Action::Kill { replica: replica.id.clone(), why: why.to_owned(), failed });
     }
+}
+
+/// Whether a replica has been at one run for longer than any request waits for its answer.
+pub(crate) fn is_stuck(service: &DesiredService, replica: &ObservedReplica) -> bool {
+    let desired = service.find(replica.revision);
+    desired.is_some_and(|desired| replica.busy_ms >= desired.timeout_ms.saturating_add(STUCK_MS))
 }
 
 /// Processes of one service, at most: twice the replicas of its largest revision that is there or wanted, and one.

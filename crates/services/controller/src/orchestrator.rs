@@ -103,4 +103,6 @@ pub(crate) struct Answer {
     pub(crate) conditions: Vec<Condition>,
     /// Sandbox rules that are not in force.
     pub(crate) missing: Vec<String>,
+    /// Milliseconds that its oldest run under way had taken.
+    pub(crate) busy_ms: Option<u64>,
 }

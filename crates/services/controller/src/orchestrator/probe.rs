@@ -31,6 +31,8 @@ struct RuntimeStatus {
 #[derive(Deserialize)]
 struct ModelStatus {
     #[serde(default)]
+    busy_ms: Option<u64>,
+    #[serde(default)]
     conditions: Vec<serde_json::Value>,
 }
 
@@ -68,9 +70,10 @@ async fn exchange(socket: &Path) -> Result<Answer, BoxError> {
 
 /// A later runtime may say more than this controller knows; that is left out.
 fn read(status: RuntimeStatus) -> Answer {
+    let busy_ms = status.models.iter().filter_map(|model| model.busy_ms).max();
     let said = status.models.into_iter().flat_map(|model| model.conditions);
     let conditions = said.filter_map(|value| serde_json::from_value::<Condition>(value).ok()).collect();
-    Answer { ready: status.ready, conditions, missing: status.sandbox.missing }
+    Answer { ready: status.ready, conditions, missing: status.sandbox.missing, busy_ms }
 }
 
 /// The process that listens on `socket`, as the kernel says (`SO_PEERCRED`).
@@ -85,14 +88,14 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let text = r#"{"ready":true,"models":[{"name":"a","conditions":[
+        let text = r#"{"ready":true,"models":[{"name":"a","busy_ms":17,"conditions":[
             {"type":"Optimised","status":"True","reason":"R","message":"m"},
             {"type":"FromTheFuture","status":"True","reason":"R","message":"m"}]}],
             "sandbox":{"enforced":false,"rules":["x"],"missing":["landlock"]}}"#;
         let answer = read(serde_json::from_str(text).unwrap());
         assert!(answer.ready);
         assert_eq!(answer.conditions.len(), 1);
-        assert_eq!(answer.missing, ["landlock"]);
+        assert_eq!((answer.missing, answer.busy_ms), (vec!["landlock".to_owned()], Some(17)));
         assert!(!read(serde_json::from_str(r#"{"ready":false}"#).unwrap()).ready);
     }
 }
