@@ -72,9 +72,12 @@ pub(crate) enum Command {
     /// Serve a model file or a bundle under a name
     #[command(after_help = examples::DEPLOY)]
     Deploy(Deploy),
-    /// Create or update services from a manifest
+    /// Create or update services from a manifest, Berth's or KServe's
     #[command(after_help = examples::APPLY)]
     Apply(Apply),
+    /// Write a service in another platform's form
+    #[command(subcommand, after_help = examples::EXPORT)]
+    Export(Export),
     /// List services
     #[command(after_help = examples::GET)]
     Get(Get),
@@ -286,6 +289,14 @@ pub(crate) enum Rollout {
     /// Give the newest revision no requests; the one before gets them
     #[command(after_help = examples::ROLLOUT_ABORT)]
     Abort(OneService),
+}
+
+/// Exports.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Export {
+    /// Write a service as a manifest of KServe's `v1beta1`, in YAML unless `-o json`
+    #[command(after_help = examples::EXPORT_KSERVE)]
+    Kserve(OneService),
 }
 
 /// Keys.
