@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::inference_service::InferenceService;
+use crate::{API_VERSION, inference_service::InferenceService};
 
 pub mod kserve;
 mod schema;
@@ -171,6 +171,10 @@ fn of_document(item: &Value, base: Option<&str>) -> Result<InferenceService, Vec
 /// Every error of the document: unknown fields, fields that are not honoured, wrong kinds of values, and what
 /// [`validate`] finds.
 pub fn from_json_value(value: &Value) -> Result<InferenceService, Vec<FieldError>> {
+    if kserve::is_kserve(value) {
+        let message = format!("expected `{API_VERSION}`, found KServe's: `berth apply` converts such a manifest");
+        return Err(vec![FieldError::new("apiVersion", message)]);
+    }
     let mut errors = walk::Errors::default();
     let normal = walk::object(&schema::INFERENCE_SERVICE, value, "", &mut errors);
     if !errors.list.is_empty() {

@@ -165,9 +165,9 @@ const CLUSTERS: &str = "the cluster's bookkeeping";
 
 static METADATA: &[Field] = &[
     yes("name", "also the model's name in the protocol"),
-    map("namespace", namespace, "`default`; of any other one, the service goes to the one namespace of a machine"),
-    yes("labels", "kept").keys(LABELS),
-    yes("annotations", "kept").keys(ANNOTATIONS),
+    map("namespace", namespace, "a machine has one namespace, `default`"),
+    yes("labels", "kept; those below have no effect").keys(LABELS),
+    yes("annotations", "kept; those below have no effect").keys(ANNOTATIONS),
     out("uid", CLUSTERS),
     out("resourceVersion", CLUSTERS),
     out("generation", CLUSTERS),
@@ -328,7 +328,7 @@ const NO_GPU: &str = "models run on CPUs: leave it out";
 
 static AMOUNTS: &[Field] = &[
     yes("cpu", "whole computing threads"),
-    yes("memory", "as KServe's"),
+    yes("memory", "bytes that one replica may take"),
     not("ephemeral-storage", "a replica writes no files"),
     not("hugepages-*", "the machine's own setting holds"),
     no("nvidia.com/*", NO_GPU),

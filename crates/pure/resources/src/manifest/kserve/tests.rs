@@ -172,6 +172,10 @@ fn what_a_cluster_prints() {
     assert_eq!((said.kind, said.status), (ConditionKind::KServeCompatible, ConditionStatus::False));
     assert!(said.message.contains("`spec.predictor.nodeSelector`"), "{}", said.message);
     assert!(not_honoured(&meta.annotations).iter().all(|field| field.note.is_some_and(|note| !note.is_empty())));
+    let document = parse_any(FROM_A_CLUSTER);
+    let refused = from_json_value(&document).unwrap_err();
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].to_string().ends_with("`berth apply` converts such a manifest"), "{}", refused[0]);
     // Berth's own form of it says the same, and a second reading adds nothing.
     let again = from_json_value(&serde_json::to_value(&service).unwrap()).unwrap();
     assert_eq!(again, service);
