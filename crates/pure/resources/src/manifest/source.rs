@@ -50,14 +50,18 @@ pub fn storage_source(uri: &str) -> Result<StorageSource, String> {
     match scheme {
         "file" => file(rest),
         "bundle" => bundle(rest),
-        _ => Err(match SCHEMES.iter().find(|(known, _)| *known == scheme) {
-            Some((_, how)) => format!(
-                "`{}`: `{scheme}://` is not supported yet: {how} and write `file:///…` with its path",
-                clipped(uri)
-            ),
-            None => format!("`{}://` is no known scheme: write `file:///…` or `bundle://sha256:…`", clipped(scheme)),
-        }),
+        _ => Err(elsewhere(uri).unwrap_or_else(|| {
+            format!("`{}://` is no known scheme: write `file:///…` or `bundle://sha256:…`", clipped(scheme))
+        })),
     }
+}
+
+/// What to say of a place that Berth does not fetch from; nothing for another URI.
+pub(super) fn elsewhere(uri: &str) -> Option<String> {
+    let scheme = uri.split_once("://")?.0;
+    let (_, how) = SCHEMES.iter().find(|(known, _)| *known == scheme)?;
+    let uri = clipped(uri);
+    Some(format!("`{uri}`: `{scheme}://` is not supported yet: {how} and write `file:///…` with its path"))
 }
 
 /// `file://./…` and `file://../…` as absolute, from the directory `base`; nothing for another URI.

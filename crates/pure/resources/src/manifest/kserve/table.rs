@@ -5,7 +5,10 @@ use serde_json::Value;
 use super::{kinds, pod};
 use crate::{
     inference_service::MODEL_FORMATS,
-    manifest::walk::{clipped, join},
+    manifest::{
+        source,
+        walk::{clipped, join},
+    },
 };
 
 /// What Berth does with a field.
@@ -297,7 +300,7 @@ static MODEL: &[Field] = &[
 /// Fields of the forms before `model`.
 static EXTENSION: &[Field] = &[URI, PROTOCOL, AMOUNT, VERSION, STORAGE, CONFIDENTIAL];
 
-const URI: Field = yes("storageUri", "`file://` and `bundle://`, below");
+const URI: Field = map("storageUri", uri, "`file://` and `bundle://` are honoured, others refused, below");
 const PROTOCOL: Field = map(
     "protocolVersion",
     protocol,
@@ -339,6 +342,14 @@ static AMOUNTS: &[Field] = &[
     no("google.com/*", NO_GPU),
     no("aws.amazon.com/*", NO_GPU),
 ];
+
+/// Places that are refused are said beside everything else that is; the rest is checked with Berth's own kind.
+fn uri(value: &Value) -> Outcome {
+    match value.as_str().and_then(source::elsewhere) {
+        Some(message) => Outcome::Refused(message),
+        None => Outcome::Value(value.clone()),
+    }
+}
 
 fn namespace(value: &Value) -> Outcome {
     match value.as_str() {

@@ -214,6 +214,15 @@ fn what_changes_what_is_served_is_refused() {
 }
 
 #[test]
+fn what_is_refused_is_said_at_once() {
+    let message =
+        said("{name: onnx}\n      storageUri: file:", "{name: sklearn}\n      image: a\n      storageUri: gs:");
+    let paths: Vec<&str> = message.lines().filter_map(|line| line.split(": ").next()).collect();
+    let model = "spec.predictor.model";
+    assert_eq!(paths, [format!("{model}.modelFormat.name"), format!("{model}.storageUri"), format!("{model}.image")]);
+}
+
+#[test]
 fn strangers_are_named_with_what_was_meant() {
     for (from, to, message) in [
         (
