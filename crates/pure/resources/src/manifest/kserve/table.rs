@@ -188,13 +188,14 @@ static LABELS: &[Field] = &[
     not("networking.kserve.io/visibility", "the address is `berth up --listen`, the same for every service"),
     not("networking.knative.dev/visibility", "the address is `berth up --listen`, the same for every service"),
     not("kueue.x-k8s.io/*", "there is one machine and no queue"),
+    not("serving.kserve.io/*", "Berth does not know it"),
 ];
 
 const NO_MODES: &str = "there is one way to run: a process for each replica";
 const METRICS_OF_GATEWAY: &str = "metrics of every replica are at the gateway's `/metrics`";
 const NO_ENVOY: &str = "there is no service mesh";
 const NO_FETCHING: &str = "models are taken into the store of the machine when they are applied";
-const IN_SPEC: &str = "write `minReplicas`, `maxReplicas`, `scaleMetric` and `scaleTarget` under `predictor`";
+const IN_SPEC: &str = "how many replicas there are stands under `predictor`: write it there";
 
 static ANNOTATIONS: &[Field] = &[
     not("serving.kserve.io/deploymentMode", NO_MODES),
