@@ -14,11 +14,13 @@ mod export;
 mod kinds;
 mod pod;
 mod table;
+mod values;
 
 pub(super) use convert::convert;
 pub use export::{Exported, export};
 pub use kinds::{FORMATS, KINDS};
 pub use table::{Field, Section, Treatment, sections};
+pub use values::Outcome;
 
 pub use super::source::SCHEMES;
 

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use super::{
     API_VERSION, KINDS, NOT_HONOURED, Place, extensions, listed, refused,
-    table::{Field, Inside, Outcome, PREDICTOR, Treatment, WHOLE, sections},
+    table::{Field, Inside, PREDICTOR, Treatment, WHOLE, sections},
+    values::Outcome,
 };
 use crate::manifest::{
     FieldError,

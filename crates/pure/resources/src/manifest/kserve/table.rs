@@ -2,14 +2,11 @@
 
 use serde_json::Value;
 
-use super::{kinds, pod};
-use crate::{
-    inference_service::MODEL_FORMATS,
-    manifest::{
-        source,
-        walk::{clipped, join},
-    },
+use super::{
+    kinds, pod,
+    values::{Outcome, concurrency, format, namespace, protocol, stop, uri},
 };
+use crate::manifest::walk::join;
 
 /// What Berth does with a field.
 #[derive(Clone, Copy, Debug)]
@@ -40,19 +37,6 @@ impl Treatment {
             Self::LeftOut => "left out",
         }
     }
-}
-
-/// What becomes of one value of a mapped field.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// It is written as this.
-    Value(Value),
-    /// It asks for what is so anyway.
-    Absent,
-    /// It is accepted and has no effect.
-    NotHonoured,
-    /// It is refused.
-    Refused(String),
 }
 
 /// What a field holds.
@@ -343,63 +327,6 @@ static AMOUNTS: &[Field] = &[
     no("google.com/*", NO_GPU),
     no("aws.amazon.com/*", NO_GPU),
 ];
-
-/// Places that are refused are said beside everything else that is; the rest is checked with Berth's own kind.
-fn uri(value: &Value) -> Outcome {
-    match value.as_str().and_then(source::elsewhere) {
-        Some(message) => Outcome::Refused(message),
-        None => Outcome::Value(value.clone()),
-    }
-}
-
-fn namespace(value: &Value) -> Outcome {
-    match value.as_str() {
-        Some("default") => Outcome::Value(value.clone()),
-        Some("") => Outcome::Absent,
-        Some(_) => Outcome::NotHonoured,
-        None => Outcome::Refused("expected the text of a name".to_owned()),
-    }
-}
-
-fn stop(value: &Value) -> Outcome {
-    match value.as_str() {
-        Some("true") => Outcome::Refused("the service is stopped: leave the document out, or write `false`".to_owned()),
-        _ => Outcome::Value(value.clone()),
-    }
-}
-
-fn concurrency(value: &Value) -> Outcome {
-    if value.as_u64() == Some(0) { Outcome::Absent } else { Outcome::Value(value.clone()) }
-}
-
-fn protocol(value: &Value) -> Outcome {
-    match value.as_str() {
-        Some("v1") => Outcome::Absent,
-        Some("v2") => Outcome::Value(value.clone()),
-        Some("grpc-v2") => Outcome::Value(Value::from("v2")),
-        Some("grpc-v1") => {
-            Outcome::Refused("`grpc-v1` is TensorFlow Serving's: write `v2`, which is REST and gRPC".to_owned())
-        }
-        Some(other) => Outcome::Refused(format!("expected `v1`, `v2` or `grpc-v2`, found `{}`", clipped(other))),
-        None => Outcome::Refused("expected text: write `v2`".to_owned()),
-    }
-}
-
-fn format(value: &Value) -> Outcome {
-    let Some(name) = value.as_str() else {
-        return Outcome::Refused("expected text: write `onnx`, `xgboost` or `lightgbm`".to_owned());
-    };
-    if MODEL_FORMATS.contains(&name) {
-        return Outcome::Value(value.clone());
-    }
-    let known = kinds::FORMATS.iter().find(|(format, _)| *format == name);
-    Outcome::Refused(match known {
-        Some((name, instead)) => format!("`{name}` is not supported: {instead}"),
-        None => {
-            format!("expected `onnx`, `xgboost` or `lightgbm`, found `{}`: export the model to ONNX", clipped(name))
-        }
-    })
-}
 
 /// The note of the field at a path, in `model` or a form before it.
 pub(super) fn note(path: &str) -> Option<&'static str> {
