@@ -92,6 +92,14 @@ class Platform:
 
         self.address = procs.wait_until(ready, "the platform to be up", seconds)["listen"]
 
+    def restart_controller(self) -> None:
+        """`berth up` again, once the controller is gone; one that is still in the foreground ends first."""
+        if self.up and self.up.poll() is None and procs.command_line(self.up.pid)[1] == "up":
+            procs.wait_until(lambda: self.up.poll() is not None or self.controllers(), "`berth up` to notice")
+        if not self.controllers():
+            self.launch()
+        self.wait_up()
+
     def stop(self) -> int | None:
         """Ctrl-C, as a person would; gives the exit code. What is left over is a failure."""
         code = None
@@ -136,6 +144,9 @@ class Platform:
         """The one process of a role: `controller` or `gateway`."""
         (pid,) = [pid for pid, arguments in self.processes().items() if arguments[1] == role]
         return pid
+
+    def controllers(self) -> list[int]:
+        return [pid for pid, arguments in self.processes().items() if arguments[1] == "controller"]
 
     def runtime_pids(self) -> list[int]:
         return sorted(pid for pid, arguments in self.processes().items() if arguments[1] == "runtime")

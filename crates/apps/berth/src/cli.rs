@@ -72,9 +72,12 @@ pub(crate) enum Command {
     /// Serve a model file or a bundle under a name
     #[command(after_help = examples::DEPLOY)]
     Deploy(Deploy),
-    /// Create or update services from a manifest
+    /// Create or update services from a manifest, Berth's or KServe's
     #[command(after_help = examples::APPLY)]
     Apply(Apply),
+    /// Write a service in another platform's form
+    #[command(subcommand, after_help = examples::EXPORT)]
+    Export(Export),
     /// List services
     #[command(after_help = examples::GET)]
     Get(Get),
@@ -302,6 +305,14 @@ pub(crate) struct RolloutStatus {
     /// Go on showing it until the rollout has ended; one that was rolled back is a failure
     #[arg(short, long)]
     pub(crate) watch: bool,
+}
+
+/// Exports.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Export {
+    /// Write a service as a manifest of KServe's `v1beta1`, in YAML unless `-o json`
+    #[command(after_help = examples::EXPORT_KSERVE)]
+    Kserve(OneService),
 }
 
 /// Keys.

@@ -16,6 +16,7 @@ mod deploy;
 mod describe;
 mod doctor;
 mod events;
+mod export;
 mod get;
 mod infer;
 mod key;
@@ -67,6 +68,7 @@ async fn asking(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Status => status::status(context).await,
         Command::Deploy(args) => deploy::deploy(context, &args).await,
         Command::Apply(args) => apply::apply(context, &args).await,
+        Command::Export(what) => export::export(context, &what).await,
         Command::Get(args) => get::get(context, &args).await,
         Command::Describe(args) => describe::describe(context, &args.name).await,
         Command::Logs(args) => logs::logs(context, &args).await,

@@ -3,21 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use resources::{
-    id::{ReplicaId, Revision},
+    id::{ReplicaId, Revision, ServiceName},
     snapshot::RouteService,
 };
 
 use crate::{
+    index::Index,
     input::{DesiredService, Input, ObservedReplica, Phase},
     judge::{RolloutState, Verdict},
     output::{Action, Plan},
-    service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, processes_max},
+    service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, is_stuck, processes_max},
     traffic::wanted_percent,
 };
 
 /// Says which invariants `plan` breaks; empty for a good plan.
 pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
-    let mut checker = Checker { input, plan, taken: taken(plan), broken: Vec::new() };
+    let mut checker = Checker::new(input, plan);
     checker.ids_are_unique();
     checker.acts_once_on_what_is_there();
     checker.starts_what_is_wanted();
@@ -35,37 +36,81 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
 struct Checker<'a> {
     input: &'a Input,
     plan: &'a Plan,
-    /// Replicas that leave, stop or are killed.
-    taken: BTreeSet<&'a ReplicaId>,
+    replicas: Index<'a>,
+    by_id: BTreeMap<&'a ReplicaId, &'a ObservedReplica>,
+    services: BTreeMap<&'a ServiceName, &'a DesiredService>,
+    routes: BTreeMap<&'a ServiceName, &'a RouteService>,
+    acts: Acts<'a>,
     broken: Vec<String>,
 }
 
-fn taken(plan: &Plan) -> BTreeSet<&ReplicaId> {
-    let takes = |action: &&Action| !matches!(action, Action::Forget { .. });
-    plan.actions.iter().filter(takes).filter_map(Action::replica).collect()
+/// The actions of a plan by what they are about.
+#[derive(Default)]
+struct Acts<'a> {
+    /// Replicas that leave, stop or are killed.
+    taken: BTreeSet<&'a ReplicaId>,
+    leaving: BTreeSet<&'a ReplicaId>,
+    started: BTreeMap<&'a ServiceName, usize>,
+    completed: BTreeSet<(&'a ServiceName, Revision)>,
+    retired: BTreeSet<(&'a ServiceName, Revision)>,
+    rollouts: BTreeMap<&'a ServiceName, &'a RolloutState>,
+}
+
+impl<'a> Acts<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let mut acts = Self::default();
+        for action in &plan.actions {
+            match action {
+                Action::Leave { replica, .. } => {
+                    acts.leaving.insert(replica);
+                    acts.taken.insert(replica);
+                }
+                Action::Stop { replica, .. } | Action::Kill { replica, .. } => drop(acts.taken.insert(replica)),
+                Action::Start { service, .. } => *acts.started.entry(service).or_default() += 1,
+                Action::Complete { service, revision } => drop(acts.completed.insert((service, *revision))),
+                Action::Retire { service, revision } => drop(acts.retired.insert((service, *revision))),
+                Action::Rollout { service, state, .. } => drop(acts.rollouts.insert(service, state.as_ref())),
+                Action::Forget { .. } | Action::Promote { .. } | Action::Remove { .. } => {}
+            }
+        }
+        acts
+    }
 }
 
 impl<'a> Checker<'a> {
+    fn new(input: &'a Input, plan: &'a Plan) -> Self {
+        Self {
+            input,
+            plan,
+            replicas: Index::new(input),
+            by_id: input.replicas.iter().map(|replica| (&replica.id, replica)).collect(),
+            services: input.services.iter().map(|service| (&service.name, service)).collect(),
+            routes: plan.routes.iter().map(|route| (&route.name, route)).collect(),
+            acts: Acts::of(plan),
+            broken: Vec::new(),
+        }
+    }
+
     fn say(&mut self, what: String) {
         self.broken.push(what);
     }
 
     fn find(&self, id: &ReplicaId) -> Option<&'a ObservedReplica> {
-        self.input.replicas.iter().find(|replica| &replica.id == id)
+        self.by_id.get(id).copied()
     }
 
     fn desired(&self, replica: &ObservedReplica) -> Option<&'a DesiredService> {
-        self.input.services.iter().find(|service| service.name == replica.service)
+        self.services.get(&replica.service).copied()
     }
 
     fn route(&self, service: &DesiredService) -> Option<&'a RouteService> {
-        self.plan.routes.iter().find(|route| route.name == service.name)
+        self.routes.get(&service.name).copied()
     }
 
     /// Replicas of a service that are ready and stay.
-    fn staying(&self, service: &'a DesiredService) -> impl Iterator<Item = &'a ObservedReplica> {
-        let replicas = self.input.replicas.iter().filter(move |replica| replica.service == service.name);
-        replicas.filter(|replica| replica.is_ready() && !self.taken.contains(&replica.id))
+    fn staying(&self, service: &DesiredService) -> impl Iterator<Item = &'a ObservedReplica> {
+        let replicas = self.replicas.replicas(&service.name).iter().copied();
+        replicas.filter(|replica| replica.is_ready() && !self.acts.taken.contains(&replica.id))
     }
 
     fn ids_are_unique(&mut self) {
@@ -104,7 +149,7 @@ impl<'a> Checker<'a> {
     fn starts_what_is_wanted(&mut self) {
         for action in &self.plan.actions {
             let Action::Start { service, revision } = action else { continue };
-            let desired = self.input.services.iter().find(|desired| &desired.name == service);
+            let desired = self.services.get(service);
             let wanted = desired.filter(|desired| !desired.deleting).and_then(|desired| desired.find(*revision));
             if !wanted.is_some_and(|desired| desired.bundle_present && desired.min_replicas > 0) {
                 self.say(format!("revision {revision} of {service} is started and not wanted"));
@@ -155,20 +200,15 @@ impl<'a> Checker<'a> {
 
     /// Whether a revision has been complete, after this plan.
     fn is_completed(&self, service: &DesiredService, number: Revision) -> bool {
-        let said = |action: &Action| matches!(action, Action::Complete { service: name, revision } if name == &service.name && *revision == number);
-        let unsaid = |action: &Action| matches!(action, Action::Retire { service: name, revision } if name == &service.name && *revision == number);
+        let this = (&service.name, number);
         let before = service.find(number).is_some_and(|desired| desired.completed);
-        (before || self.plan.actions.iter().any(said)) && !self.plan.actions.iter().any(unsaid)
+        (before || self.acts.completed.contains(&this)) && !self.acts.retired.contains(&this)
     }
 
     /// How the rollout of the newest revision stands after this plan.
     fn rollout(&self, service: &'a DesiredService) -> Option<&'a RolloutState> {
-        let said = |action: &'a Action| match action {
-            Action::Rollout { service: name, state, .. } if name == &service.name => Some(state.as_ref()),
-            _ => None,
-        };
         let before = || service.revisions.last().and_then(|newest| newest.rollout.as_ref());
-        self.plan.actions.iter().find_map(said).or_else(before)
+        self.acts.rollouts.get(&service.name).copied().or_else(before)
     }
 
     fn wanted(&self, service: &'a DesiredService) -> u32 {
@@ -244,10 +284,10 @@ impl<'a> Checker<'a> {
 
     fn never_takes_the_last_one(&mut self) {
         for service in self.input.services.iter().filter(|service| !service.deleting) {
-            let ready =
-                self.input.replicas.iter().filter(|replica| replica.service == service.name && replica.is_ready());
-            let hung = |replica: &&ObservedReplica| {
+            let ready = self.replicas.replicas(&service.name).iter().filter(|replica| replica.is_ready());
+            let hung = |replica: &&&ObservedReplica| {
                 replica.silent_since_ms.is_some_and(|since_ms| self.input.now_ms >= since_ms + SILENT_MS_MAX)
+                    || is_stuck(service, replica)
             };
             let answering = ready.filter(|replica| !hung(replica)).count();
             let wanted = service.revisions.last().is_some_and(|newest| newest.min_replicas > 0);
@@ -270,12 +310,11 @@ impl<'a> Checker<'a> {
             let fallback = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
             let Some(fallback) = fallback.filter(|_| !complete) else { continue };
             let staying = self.staying(service).filter(|replica| replica.revision == fallback.revision).count();
-            let leaving = self
-                .plan
-                .actions
-                .iter()
-                .filter_map(|action| if let Action::Leave { replica, .. } = action { self.find(replica) } else { None })
-                .any(|replica| replica.service == service.name && replica.revision == fallback.revision);
+            let leaving = self.replicas.replicas(&service.name).iter().any(|replica| {
+                replica.revision == fallback.revision
+                    && self.acts.leaving.contains(&replica.id)
+                    && !is_stuck(service, replica)
+            });
             if leaving && staying < count(fallback.min_replicas) {
                 self.say(format!(
                     "revision {} of {} is given up before revision {} is complete",
@@ -287,13 +326,10 @@ impl<'a> Checker<'a> {
 
     fn bounds_processes(&mut self) {
         for service in &self.input.services {
-            let start =
-                |action: &&Action| matches!(action, Action::Start { service: name, .. } if name == &service.name);
-            let started = self.plan.actions.iter().filter(start).count();
-            let replicas: Vec<&ObservedReplica> =
-                self.input.replicas.iter().filter(|replica| replica.service == service.name).collect();
+            let started = self.acts.started.get(&service.name).copied().unwrap_or_default();
+            let replicas = self.replicas.replicas(&service.name);
             let total = started + replicas.iter().filter(|replica| replica.is_alive()).count();
-            let bound = processes_max(service, &replicas);
+            let bound = processes_max(service, replicas);
             if started > 0 && total > bound {
                 self.say(format!("{} would have {total} processes, more than {bound}", service.name));
             }
@@ -303,8 +339,8 @@ impl<'a> Checker<'a> {
     fn removes_only_what_is_gone(&mut self) {
         for action in &self.plan.actions {
             let Action::Remove { service: name } = action else { continue };
-            let deleting = self.input.services.iter().any(|service| &service.name == name && service.deleting);
-            let left = self.input.replicas.iter().any(|replica| &replica.service == name && replica.is_alive());
+            let deleting = self.services.get(name).is_some_and(|service| service.deleting);
+            let left = self.replicas.replicas(name).iter().any(|replica| replica.is_alive());
             if !deleting || left {
                 self.say(format!("{name} is removed while it is wanted or has replicas"));
             }

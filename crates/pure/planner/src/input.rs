@@ -95,6 +95,8 @@ pub struct ObservedReplica {
     pub phase: Phase,
     /// Since when a ready replica has not answered questions about itself, milliseconds.
     pub silent_since_ms: Option<u64>,
+    /// Milliseconds that its oldest run under way had taken when it last said so.
+    pub busy_ms: u64,
     /// What it says of its model.
     pub conditions: Vec<Condition>,
     /// Sandbox rules that are not in force, in words.

@@ -15,6 +15,7 @@ fn scripts_give_the_plans_they_say() {
         ("delete", include_str!("scripts/delete.txt")),
         ("limits", include_str!("scripts/limits.txt")),
         ("stuck", include_str!("scripts/stuck.txt")),
+        ("stuck_run", include_str!("scripts/stuck_run.txt")),
         ("canary", include_str!("scripts/canary.txt")),
         ("rollout_promote", include_str!("scripts/rollout_promote.txt")),
         ("rollout_back", include_str!("scripts/rollout_back.txt")),

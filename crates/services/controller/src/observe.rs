@@ -96,6 +96,7 @@ fn observed(row: &ReplicaRow, seen: &Seen, now_ms: u64) -> ObservedReplica {
         silent_since_ms: seen.silent_since_ms,
         conditions: answer.conditions,
         missing: answer.missing,
+        busy_ms: answer.busy_ms.unwrap_or_default(),
     }
 }
 

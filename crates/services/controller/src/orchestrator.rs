@@ -106,4 +106,6 @@ pub(crate) struct Answer {
     pub(crate) missing: Vec<String>,
     /// Its answers by output and category since it started.
     pub(crate) outputs: Vec<OutputCounts>,
+    /// Milliseconds that its oldest run under way had taken.
+    pub(crate) busy_ms: Option<u64>,
 }

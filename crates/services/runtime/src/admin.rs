@@ -44,6 +44,9 @@ pub struct ModelStatus {
     /// How far the graph was rewritten; absent until the model is ready, and for trees, which have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optimisation: Option<Optimisation>,
+    /// Milliseconds that the oldest run under way has taken; absent while none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_ms: Option<u64>,
     /// Statements about the model.
     pub conditions: Vec<Condition>,
     /// Answers by output and category since the process started, so that revisions can be compared.
@@ -109,6 +112,7 @@ fn model_status(model: &Model) -> ModelStatus {
         message,
         optimisation: report.and_then(|report| report.optimisation),
         outputs: model.digests().map(Digests::read).unwrap_or_default(),
+        busy_ms: model.busy().map(|busy| u64::try_from(busy.as_millis()).unwrap_or(u64::MAX)),
         conditions: report.map(|report| report.conditions.clone()).unwrap_or_default(),
     }
 }

@@ -78,6 +78,11 @@ pub trait Executor: Send + Sync {
     fn runs(&self) -> Option<&Runs> {
         None
     }
+
+    /// How long the oldest run under way has taken, if there is one.
+    fn busy(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Outputs in the order asked for, and how long they took.
@@ -201,6 +206,11 @@ impl Model {
     /// What was counted of the model's runs.
     pub fn runs(&self) -> Option<&Runs> {
         self.loaded.get()?.executor.runs()
+    }
+
+    /// How long the oldest run under way has taken, if there is one.
+    pub fn busy(&self) -> Option<Duration> {
+        self.loaded.get()?.executor.busy()
     }
 
     /// The model's name.

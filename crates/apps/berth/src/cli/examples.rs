@@ -70,10 +70,26 @@ A manifest, with every field that may be left out marked:
           requests: {cpu: 500m, memory: 256Mi}
           limits: {cpu: '2', memory: 1Gi}
 
+A manifest of KServe (serving.kserve.io/v1beta1) is taken too; what is not honoured is warned about, and refused where it
+changes what is served: docs/reference/kserve.md.
+
 Examples:
   berth apply -f service.yaml
   berth apply -f service.yaml --wait
   berth get spam -o yaml | berth apply -f -";
+
+pub(super) const EXPORT: &str = "\
+Examples:
+  berth export kserve spam";
+
+pub(super) const EXPORT_KSERVE: &str = "\
+What KServe has no field for is kept in annotations `berth.dev/…`, so that `berth apply` gives the same service back. What a
+cluster needs beside the manifest is said on standard error.
+
+Examples:
+  berth export kserve spam > spam.yaml
+  berth export kserve spam -o json
+  berth export kserve spam | berth apply -f -";
 
 pub(super) const GET: &str = "\
 Examples:

@@ -26,6 +26,7 @@ enum Event {
     Exit(usize),
     Gone(usize),
     Silent(usize),
+    Stuck(usize),
     Acknowledge,
 }
 
@@ -43,6 +44,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<usize>().prop_map(Event::Exit),
         3 => any::<usize>().prop_map(Event::Gone),
         1 => any::<usize>().prop_map(Event::Silent),
+        1 => any::<usize>().prop_map(Event::Stuck),
         3 => Just(Event::Acknowledge),
     ]
 }
@@ -126,6 +128,11 @@ fn happen(world: &mut World, event: &Event) {
                 world.replica(&id.0).silent_since_ms = Some(now_ms);
             }
         }
+        Event::Stuck(at) => {
+            if let Some(id) = pick(world, *at, ObservedReplica::is_ready) {
+                world.replica(&id.0).busy_ms = u64::MAX;
+            }
+        }
         Event::Acknowledge => world.input.gateway_acknowledged = world.generation,
     }
 }
@@ -163,6 +170,7 @@ proptest! {
         }
         for replica in &mut world.input.replicas {
             replica.silent_since_ms = None;
+            replica.busy_ms = 0;
         }
         calm_down(&mut world);
         prop_assert_eq!(world.routes.len(), world.input.services.len());

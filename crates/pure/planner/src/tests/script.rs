@@ -91,6 +91,7 @@ impl Player {
             ["ready", ids @ ..] => ids.iter().for_each(|id| world.ready(id)),
             ["gone", ids @ ..] => ids.iter().for_each(|id| world.exit(id, "exit code 0", "")),
             ["exit", id, how @ ..] => world.exit(id, &how.join(" "), &tail.replace("\\n", "\n")),
+            ["busy", id, ms] => world.replica(id).busy_ms = ms.parse().unwrap(),
             ["silent", id] => world.replica(id).silent_since_ms = Some(world.input.now_ms),
             ["missing", id] => world.replica(id).missing = vec![tail.to_owned()],
             ["shortfall", name] => {

@@ -68,6 +68,7 @@ impl World {
                     pid: None,
                     phase: Phase::Starting { since_ms: now_ms },
                     silent_since_ms: None,
+                    busy_ms: 0,
                     conditions: Vec::new(),
                     missing: Vec::new(),
                 });

@@ -98,7 +98,7 @@ static METADATA: Schema = Schema {
     ],
 };
 
-static SPEC: Schema = Schema {
+pub(super) static SPEC: Schema = Schema {
     fields: &[
         must("predictor", Kind::Object(&PREDICTOR)),
         may("traffic", Kind::Object(&TRAFFIC)),
@@ -148,7 +148,7 @@ static BATCHER: Schema = Schema {
     unsupported: &[("timeout", "it is the service's: write `timeout` beside `batcher`")],
 };
 
-static PREDICTOR: Schema = Schema {
+pub(super) static PREDICTOR: Schema = Schema {
     fields: &[
         must("model", Kind::Object(&MODEL)),
         may("minReplicas", Kind::Integer),

@@ -197,16 +197,12 @@ const WRONG: &[(&str, &str, &str)] = &[
         "name: spam\n  labels: {a: true}",
         "metadata.labels.a: expected text, found `true`: write `\"true\"`",
     ),
-    (
-        "berth.dev/v1alpha1",
-        "serving.kserve.io/v1beta1",
-        "apiVersion: expected `berth.dev/v1alpha1`, found `serving.kserve.io/v1beta1`",
-    ),
+    ("berth.dev/v1alpha1", "berth.dev/v2", "apiVersion: expected `berth.dev/v1alpha1`, found `berth.dev/v2`"),
     ("kind: InferenceService", "kind: Deployment", "kind: expected `InferenceService`, found `Deployment`"),
     (
         "file:///models",
         "s3://models",
-        "spec.predictor.model.storageUri: `s3://models/spam.onnx`: `s3://` is not supported yet: fetch the model and write `file:///…` with its path",
+        "spec.predictor.model.storageUri: `s3://models/spam.onnx`: `s3://` is not supported yet: fetch the model (`aws s3 cp --recursive`) and write `file:///…` with its path",
     ),
     (
         "memory: 64Mi",

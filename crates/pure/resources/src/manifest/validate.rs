@@ -1,6 +1,10 @@
 //! Checks the values of a service: ranges, names, quantities and what they say together.
 
-use super::{FieldError, source::storage_source, walk::clipped};
+use super::{
+    FieldError, kserve,
+    source::storage_source,
+    walk::{clipped, join},
+};
 use crate::{
     API_VERSION,
     inference_service::{
@@ -84,6 +88,10 @@ fn metadata(meta: &ObjectMeta, wrong: &mut impl FnMut(&str, String)) {
             clipped(key)
         );
         wrong("metadata.labels", text);
+    }
+    for (annotation, field) in meta.annotations.keys().filter_map(|key| Some((key, kserve::reserved(key)?))) {
+        let path = join("metadata.annotations", annotation);
+        wrong(&path, format!("is for manifests of KServe: write the field `{field}` here"));
     }
     let bytes: usize = meta.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > ANNOTATION_BYTES_MAX {

@@ -34,6 +34,8 @@ struct RuntimeStatus {
 #[derive(Deserialize)]
 struct ModelStatus {
     #[serde(default)]
+    busy_ms: Option<u64>,
+    #[serde(default)]
     conditions: Vec<serde_json::Value>,
     #[serde(default)]
     outputs: Vec<OutputCounts>,
@@ -73,10 +75,17 @@ async fn exchange(socket: &Path) -> Result<Answer, BoxError> {
 
 /// A later runtime may say more than this controller knows; that is left out.
 fn read(status: RuntimeStatus) -> Answer {
+    let busy_ms = status.models.iter().filter_map(|model| model.busy_ms).max();
     let outputs = status.models.first().map(|model| model.outputs.iter().take(OUTPUTS_MAX).cloned().collect());
     let said = status.models.into_iter().flat_map(|model| model.conditions);
     let conditions = said.filter_map(|value| serde_json::from_value::<Condition>(value).ok()).collect();
-    Answer { ready: status.ready, conditions, missing: status.sandbox.missing, outputs: outputs.unwrap_or_default() }
+    Answer {
+        ready: status.ready,
+        conditions,
+        missing: status.sandbox.missing,
+        outputs: outputs.unwrap_or_default(),
+        busy_ms,
+    }
 }
 
 /// The process that listens on `socket`, as the kernel says (`SO_PEERCRED`).
@@ -91,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let text = r#"{"ready":true,"models":[{"name":"a","conditions":[
+        let text = r#"{"ready":true,"models":[{"name":"a","busy_ms":17,"conditions":[
             {"type":"Optimised","status":"True","reason":"R","message":"m"},
             {"type":"FromTheFuture","status":"True","reason":"R","message":"m"}],
             "outputs":[{"output":"label","counts":[[0,7],[2,1]]}]}],
@@ -99,7 +108,7 @@ mod tests {
         let answer = read(serde_json::from_str(text).unwrap());
         assert!(answer.ready);
         assert_eq!(answer.conditions.len(), 1);
-        assert_eq!(answer.missing, ["landlock"]);
+        assert_eq!((answer.missing, answer.busy_ms), (vec!["landlock".to_owned()], Some(17)));
         assert_eq!(answer.outputs[0].counts, [(0, 7), (2, 1)]);
         assert!(!read(serde_json::from_str(r#"{"ready":false}"#).unwrap()).ready);
     }
