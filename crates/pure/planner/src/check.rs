@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use resources::{
     id::{ReplicaId, Revision, ServiceName},
     snapshot::RouteService,
+    status::RevisionTraffic,
 };
 
 use crate::{
@@ -22,6 +23,7 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
     checker.starts_what_is_wanted();
     checker.routes_all_that_answers_and_nothing_else();
     checker.shares_out_all_the_traffic();
+    checker.mirrors_only_to_what_answers_nobody();
     checker.stops_only_what_gets_no_requests();
     checker.never_takes_the_last_one();
     checker.keeps_the_old_until_the_new_is_complete();
@@ -70,6 +72,11 @@ impl<'a> Acts<'a> {
         }
         acts
     }
+}
+
+/// Percent of the requests that the newest revision is to answer; nothing where it is to answer all.
+fn newest_share(service: &DesiredService) -> Option<u32> {
+    service.shadow_percent.map_or(service.canary_percent, |_| Some(0))
 }
 
 impl<'a> Checker<'a> {
@@ -185,7 +192,8 @@ impl<'a> Checker<'a> {
                 .map(|(id, _)| format!("{id} answers and is not routed"))
                 .collect();
             self.broken.extend(left_out);
-            if routed.is_empty() && !staying.is_empty() {
+            // One that is to get nothing answers nobody: requests wait for the other.
+            if routed.is_empty() && !staying.is_empty() && newest_share(service) != Some(0) {
                 self.say(format!("replicas of {} answer and none is routed", service.name));
             }
         }
@@ -217,8 +225,24 @@ impl<'a> Checker<'a> {
                     self.say(format!("revision {} of {name} gets a share and cannot answer", share.revision));
                 }
             }
-            if service.canary_percent != route.split.first().map(|newest| newest.percent) {
+            if newest_share(service) != route.split.first().map(|newest| newest.percent) {
                 self.say(format!("the newest revision of {name} does not get the share that is asked for"));
+            }
+        }
+    }
+
+    /// Copies of requests go to the newest revision alone, as many as asked for, and while it answers nobody and another one does.
+    fn mirrors_only_to_what_answers_nobody(&mut self) {
+        for service in &self.input.services {
+            let Some((route, shadow)) = self.route(service).and_then(|route| Some((route, route.shadow?))) else {
+                continue;
+            };
+            let newest = service.revisions.last().is_some_and(|newest| newest.revision == shadow.revision);
+            let share = |share: &RevisionTraffic| (share.revision == shadow.revision) == (share.percent == 0);
+            let aside = route.split.len() == 2 && route.split.iter().all(share);
+            if !newest || !aside || service.shadow_percent != Some(shadow.percent) {
+                let (name, revision) = (&service.name, shadow.revision);
+                self.say(format!("revision {revision} of {name} is mirrored requests and may not be"));
             }
         }
     }
@@ -258,7 +282,7 @@ impl<'a> Checker<'a> {
 
     fn keeps_the_old_until_the_new_is_complete(&mut self) {
         for service in self.input.services.iter().filter(|service| !service.deleting) {
-            let shares = service.canary_percent.is_some_and(|percent| percent < 100);
+            let shares = newest_share(service).is_some_and(|percent| percent < 100);
             let Some(newest) = service.revisions.last().filter(|newest| shares || !newest.promoted) else { continue };
             // One that has been complete may go on with fewer; one that shares does not replace the other.
             let replaces = self.is_completed(service, newest.revision) && !shares;

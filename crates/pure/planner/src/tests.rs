@@ -17,6 +17,7 @@ fn scripts_give_the_plans_they_say() {
         ("stuck", include_str!("scripts/stuck.txt")),
         ("stuck_run", include_str!("scripts/stuck_run.txt")),
         ("canary", include_str!("scripts/canary.txt")),
+        ("shadow", include_str!("scripts/shadow.txt")),
     ];
     let wrong: Vec<String> = scripts
         .into_iter()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use client::EventQuery;
 use resources::{
     event::Event,
-    inference_service::{InferenceService, ResourceList, TIMEOUT_SECONDS_DEFAULT},
+    inference_service::{InferenceService, ResourceList, Shadow, TIMEOUT_SECONDS_DEFAULT},
     status::{InferenceServiceStatus, ReplicaPhase},
 };
 use serde_json::json;
@@ -67,6 +67,7 @@ fn head(context: &Context, service: &InferenceService, status: &InferenceService
         ("Bundle", or_none(status.bundle.as_ref().map(ToString::to_string))),
         ("Revision", revisions),
         ("Traffic", traffic(status)),
+        ("Shadow", shadow(service)),
         ("Replicas", format!("{} wanted, {ready} ready", predictor.min_replicas.unwrap_or(1))),
         (
             "Concurrency",
@@ -88,6 +89,12 @@ fn traffic(status: &InferenceServiceStatus) -> String {
     let shares = status.traffic.iter().map(|share| format!("{} % to revision {}", share.percent, share.revision));
     let shares: Vec<String> = shares.collect();
     if shares.is_empty() { "<none>".to_owned() } else { shares.join(", ") }
+}
+
+/// `20 % mirrored to the newest revision`.
+fn shadow(service: &InferenceService) -> String {
+    let words = |shadow: Shadow| format!("{} % mirrored to the newest revision", shadow.percent);
+    service.spec.shadow.map_or_else(|| "<none>".to_owned(), words)
 }
 
 fn map(map: &BTreeMap<String, String>) -> String {

@@ -3,7 +3,7 @@
 use resources::{
     condition::{Condition, ConditionKind},
     id::{Revision, ServiceName},
-    inference_service::InferenceService,
+    inference_service::{InferenceService, Shadow},
     status::{InferenceServiceStatus, ReplicaPhase, RevisionTraffic},
 };
 use serde::Serialize;
@@ -28,6 +28,8 @@ struct Report {
     latest_rolledout_revision: Option<Revision>,
     traffic: Vec<RevisionTraffic>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<Shadow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rolled_out: Option<Condition>,
 }
 
@@ -49,6 +51,7 @@ async fn status(context: &Context, name: &str) -> Result<(), Failure> {
             latest_created_revision: status.latest_created_revision,
             latest_rolledout_revision: status.latest_rolled_out_revision,
             traffic: status.traffic,
+            shadow: service.spec.shadow,
             rolled_out,
         });
     }
@@ -76,6 +79,7 @@ async fn shift(context: &Context, name: &str, percent: Option<u32>) -> Result<()
     let wish = |before: Option<&InferenceService>| {
         let mut service = before.unwrap_or(&now).clone();
         service.spec.predictor.canary_traffic_percent = percent;
+        service.spec.shadow = None;
         service
     };
     let (service, _) = ask(context, &name, wish).await?;

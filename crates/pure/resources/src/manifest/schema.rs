@@ -63,6 +63,7 @@ pub(super) static PLACES: &[(&str, &Schema)] = &[
     ("spec", &SPEC),
     ("spec.traffic", &TRAFFIC),
     ("spec.traffic.sticky", &STICKY),
+    ("spec.shadow", &SHADOW),
     ("spec.predictor", &PREDICTOR),
     ("spec.predictor.batcher", &BATCHER),
     ("spec.predictor.model", &MODEL),
@@ -93,7 +94,11 @@ static METADATA: Schema = Schema {
 };
 
 pub(super) static SPEC: Schema = Schema {
-    fields: &[must("predictor", Kind::Object(&PREDICTOR)), may("traffic", Kind::Object(&TRAFFIC))],
+    fields: &[
+        must("predictor", Kind::Object(&PREDICTOR)),
+        may("traffic", Kind::Object(&TRAFFIC)),
+        may("shadow", Kind::Object(&SHADOW)),
+    ],
     unsupported: &[
         ("transformer", "transform in the client, or in the model's graph"),
         ("explainer", REMOVE),
@@ -103,6 +108,8 @@ pub(super) static SPEC: Schema = Schema {
 };
 
 static TRAFFIC: Schema = Schema { fields: &[may("sticky", Kind::Object(&STICKY))], unsupported: &[] };
+
+static SHADOW: Schema = Schema { fields: &[must("percent", Kind::Integer)], unsupported: &[] };
 
 static STICKY: Schema = Schema {
     fields: &[may("header", Kind::Text), may("cookie", Kind::Text), may("key", Kind::Boolean)],

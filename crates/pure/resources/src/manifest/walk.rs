@@ -153,6 +153,7 @@ fn how(field: &Field) -> &'static str {
         "predictor" => "write `predictor: {model: …}`",
         "model" => "write `model: {modelFormat: {name: onnx}, storageUri: …}`",
         "modelFormat" => "write `modelFormat: {name: onnx}`",
+        "percent" => "write `shadow: {percent: 20}` for one request of five",
         "storageUri" => "write `storageUri: file:///…` with the path of a model",
         _ => "give one",
     }
