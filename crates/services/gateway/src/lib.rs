@@ -1,4 +1,4 @@
-//! The one door to every model: TLS, keys, limits, routing, retries. It never parses a tensor.
+//! The one door to every model: TLS, keys, limits, routing, retries. It parses no tensor on the way of a request.
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -32,6 +32,7 @@ mod pool;
 mod proxy;
 mod retry;
 mod route;
+mod shadow;
 mod snapshot;
 mod split;
 mod stack;
@@ -91,6 +92,7 @@ pub async fn start(config: &Config, supervisor: &Supervisor, tracing: Tracing) -
         own,
         in_flight: limit::Counter::default(),
         held_bytes: limit::Counter::default(),
+        mirrors: limit::Counter::default(),
     });
     let control = config.data_dir.join("run/control.sock");
     let watcher = watch::Watcher::new(control, store, Arc::clone(&gateway.tables), Arc::clone(&gateway.metrics));

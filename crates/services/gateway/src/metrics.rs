@@ -13,7 +13,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::error::{Kind, Protocol};
+use crate::{
+    error::{Kind, Protocol},
+    shadow::Families,
+};
 
 /// Seconds. From what a small model needs to what a service may be given.
 const DURATION_BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
@@ -54,6 +57,8 @@ pub(crate) struct Metrics {
     retries: Family<ServiceLabels, Counter>,
     held: Family<ServiceLabels, Counter>,
     rejected: Family<ReasonLabels, Counter>,
+    /// What is counted of shadows.
+    pub shadow: Families,
     /// Requests in flight.
     pub in_flight: Gauge,
     /// Generation of the configuration.
@@ -81,6 +86,7 @@ impl Default for Metrics {
             retries: Family::default(),
             held: Family::default(),
             rejected: Family::default(),
+            shadow: Families::default(),
             in_flight: Gauge::default(),
             generation: Gauge::default(),
             kept: Gauge::default(),
@@ -98,6 +104,7 @@ impl Default for Metrics {
         registry.register("in_flight_requests", "Requests being worked on", metrics.in_flight.clone());
         registry.register("generation", "Generation of the configuration being served", metrics.generation.clone());
         registry.register("kept_generation", "Generation of the configuration kept on disk", metrics.kept.clone());
+        metrics.shadow.register(&mut registry);
         Self { registry, ..metrics }
     }
 }

@@ -151,10 +151,12 @@ impl Gateway {
         let leased = upstream.lease(call.payload.whole(), &self.supervisor).await;
         let lease = leased.map_err(|error| failed(error, call))?;
         let (request, fault) = call.request(span);
+        let began = Instant::now();
         let answered = lease.send(request).await;
         let answer = self.head(call, answered, fault)?;
+        let tee = self.mirror(call, &answer, began.elapsed());
         let exchange = self.exchange(call, found, (busy, span), &answer);
-        Ok(answer.map(|body| DownBody::of_replica(body, exchange)))
+        Ok(answer.map(|body| DownBody::of_replica(body, exchange, tee)))
     }
 
     /// Looks at the head of an answer: whether it is one, and what of it reaches the client.

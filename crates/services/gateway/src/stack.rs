@@ -71,6 +71,8 @@ pub(crate) struct Gateway {
     pub in_flight: Counter,
     /// Bytes of bodies held.
     pub held_bytes: Counter,
+    /// Copies of requests under way to shadows.
+    pub mirrors: Counter,
 }
 
 /// The door as a service.

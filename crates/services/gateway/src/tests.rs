@@ -9,6 +9,7 @@ mod hold;
 mod lifecycle;
 mod limits;
 mod retries;
+mod shadow;
 mod smuggling;
 mod split;
 mod support;
