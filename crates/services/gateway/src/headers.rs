@@ -111,6 +111,11 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     }
 }
 
+/// The status of a gRPC call in its headers or trailers.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}
+
 /// Whether an answer says that nothing was run and that another replica may answer.
 pub(crate) fn is_declined(headers: &HeaderMap) -> bool {
     headers.get(RETRY).is_some_and(|value| value.as_bytes() == b"safe")

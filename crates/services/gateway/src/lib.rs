@@ -26,6 +26,7 @@ mod limit;
 mod merge;
 mod metrics;
 mod named;
+mod outlier;
 mod own;
 mod peek;
 mod pool;
@@ -93,6 +94,7 @@ pub async fn start(config: &Config, supervisor: &Supervisor, tracing: Tracing) -
         in_flight: limit::Counter::default(),
         held_bytes: limit::Counter::default(),
         mirrors: limit::Counter::default(),
+        outliers: Arc::default(),
     });
     let control = config.data_dir.join("run/control.sock");
     let watcher = watch::Watcher::new(control, store, Arc::clone(&gateway.tables), Arc::clone(&gateway.metrics));
@@ -123,6 +125,8 @@ fn spawn(
 ) {
     let limits = ServerLimits::default();
     supervisor.spawn("health", OnExit::Continue, report_health(Arc::clone(&gateway), supervisor.clone()));
+    let looks = outlier::sweep(Arc::clone(&gateway.tables), Arc::clone(&gateway.outliers), supervisor.clone());
+    supervisor.spawn("outliers", OnExit::StopProcess, looks);
     let own = ServerLimits { connections_max: ADMIN_CONNECTIONS_MAX, same_user_only: true, ..limits };
     let admin = daemon::http::serve(admin, admin::Admin(Arc::clone(&gateway)), own, supervisor.clone());
     supervisor.spawn("admin", OnExit::StopProcess, admin);

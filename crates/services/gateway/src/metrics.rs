@@ -15,7 +15,8 @@ use prometheus_client::{
 
 use crate::{
     error::{Kind, Protocol},
-    shadow::Families,
+    outlier::{self, OutlierMetrics},
+    shadow,
 };
 
 /// Seconds. From what a small model needs to what a service may be given.
@@ -58,7 +59,8 @@ pub(crate) struct Metrics {
     held: Family<ServiceLabels, Counter>,
     rejected: Family<ReasonLabels, Counter>,
     /// What is counted of shadows.
-    pub shadow: Families,
+    pub shadow: shadow::Families,
+    outliers: outlier::Families,
     /// Requests in flight.
     pub in_flight: Gauge,
     /// Generation of the configuration.
@@ -86,7 +88,8 @@ impl Default for Metrics {
             retries: Family::default(),
             held: Family::default(),
             rejected: Family::default(),
-            shadow: Families::default(),
+            shadow: shadow::Families::default(),
+            outliers: outlier::Families::default(),
             in_flight: Gauge::default(),
             generation: Gauge::default(),
             kept: Gauge::default(),
@@ -105,6 +108,7 @@ impl Default for Metrics {
         registry.register("generation", "Generation of the configuration being served", metrics.generation.clone());
         registry.register("kept_generation", "Generation of the configuration kept on disk", metrics.kept.clone());
         metrics.shadow.register(&mut registry);
+        metrics.outliers.register(&mut registry);
         Self { registry, ..metrics }
     }
 }
@@ -124,6 +128,7 @@ impl Metrics {
         ServiceMetrics {
             retries: self.retries.get_or_create_owned(&labels),
             held: self.held.get_or_create_owned(&labels),
+            outliers: self.outliers.of(name),
         }
     }
 
@@ -184,6 +189,7 @@ impl Metrics {
         let labels = ServiceLabels { service: name.to_owned() };
         self.retries.remove(&labels);
         self.held.remove(&labels);
+        self.outliers.forget(name);
     }
 }
 
@@ -194,6 +200,8 @@ pub(crate) struct ServiceMetrics {
     pub retries: Counter,
     /// Requests that waited for a replica.
     pub held: Counter,
+    /// Replicas that are ejected.
+    pub outliers: OutlierMetrics,
 }
 
 /// What is counted per revision.

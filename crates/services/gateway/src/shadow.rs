@@ -132,7 +132,7 @@ fn is_passing(protocol: Protocol, code: u16) -> bool {
 fn unfit<B: http_body::Body>(protocol: Protocol, answer: &Response<B>) -> Option<&'static str> {
     let code = match protocol {
         Protocol::Rest => Some(answer.status().as_u16()),
-        Protocol::Grpc => answer::grpc_status(answer.headers()),
+        Protocol::Grpc => headers::grpc_status(answer.headers()),
     };
     if code.is_some_and(|code| is_passing(protocol, code)) {
         return Some("primary_failed");

@@ -37,6 +37,7 @@ use crate::{
     limit::{self, Counter, Share},
     merge::{self, Merged},
     metrics::Metrics,
+    outlier::Alarm,
     own,
     peek::{self, PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
     proxy::{self, Call, no_revision, no_service},
@@ -73,6 +74,8 @@ pub(crate) struct Gateway {
     pub held_bytes: Counter,
     /// Copies of requests under way to shadows.
     pub mirrors: Counter,
+    /// Word that a replica fails again and again.
+    pub outliers: Arc<Alarm>,
 }
 
 /// The door as a service.

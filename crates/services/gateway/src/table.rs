@@ -287,14 +287,22 @@ impl Service {
 impl Target {
     /// A replica for the next request; another one than `avoid` where there is one.
     pub(crate) fn pick(&self, now: Instant, random: u64, avoid: Option<&Arc<Upstream>>) -> Option<&Arc<Upstream>> {
-        let load = |at: usize, shun: bool| {
-            let upstream = self.upstreams.get(at).filter(|upstream| upstream.available(now))?;
-            let shunned = shun && avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, upstream));
-            (!shunned).then(|| upstream.load())
+        let available = |at: usize| self.upstreams.get(at).filter(|upstream| upstream.available(now));
+        let shunned = |upstream: &Arc<Upstream>| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, upstream));
+        let is_out = |upstream: &Arc<Upstream>| upstream.meter.is_out(upstream.since_epoch(now));
+        let pick = |fits: &dyn Fn(usize, &Arc<Upstream>) -> bool| {
+            let load = |at| available(at).filter(|upstream| fits(at, upstream)).map(|upstream| upstream.load());
+            balance::pick(self.upstreams.len(), random, load)
         };
-        let count = self.upstreams.len();
-        let picked = balance::pick(count, random, |at| load(at, true));
-        let picked = picked.or_else(|| avoid.and_then(|_| balance::pick(count, random, |at| load(at, false))));
+        // One that comes back after an ejection leaves most of the requests that it might take to the others.
+        let takes = |at: usize, upstream: &Arc<Upstream>| {
+            upstream.meter.takes(upstream.since_epoch(now), || balance::draw(random, at))
+        };
+        let picked = pick(&|at, upstream| !shunned(upstream) && takes(at, upstream))
+            .or_else(|| pick(&|_, upstream| !shunned(upstream) && !is_out(upstream)))
+            .or_else(|| avoid.and_then(|_| pick(&|_, upstream| !is_out(upstream))))
+            // One that did badly is better than none.
+            .or_else(|| pick(&|_, _| true));
         self.upstreams.get(picked?)
     }
 }

@@ -8,6 +8,7 @@ mod grpc;
 mod hold;
 mod lifecycle;
 mod limits;
+mod outlier;
 mod retries;
 mod shadow;
 mod smuggling;

@@ -26,19 +26,14 @@ pub(crate) struct Taken {
     len: usize,
 }
 
-/// The status of a gRPC call in its headers or trailers.
-pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
-    headers.get(headers::GRPC_STATUS)?.to_str().ok()?.parse().ok()
-}
-
 impl Taken {
-    pub(super) fn new(status: u16, headers: &HeaderMap) -> Self {
-        let length = headers.get(binary::HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self { status, grpc_status: grpc_status(headers), header_length: length, ..Self::default() }
+    pub(super) fn new(status: u16, map: &HeaderMap) -> Self {
+        let length = map.get(binary::HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { status, grpc_status: headers::grpc_status(map), header_length: length, ..Self::default() }
     }
 
     pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
-        self.grpc_status = grpc_status(trailers).or(self.grpc_status);
+        self.grpc_status = headers::grpc_status(trailers).or(self.grpc_status);
     }
 
     /// Adds a piece, unless that passes `max`.
