@@ -78,7 +78,7 @@ pub(crate) struct Standing {
     pub failed: u32,
     /// Answers that its latency is the mean of.
     pub samples: u32,
-    /// Mean time until an answer begins, the last ones counting most; microseconds.
+    /// Geometric mean of the times until an answer begins, the last ones counting most; microseconds.
     pub latency_us: f64,
 }
 

@@ -158,7 +158,9 @@ impl Gateway {
             }
             Err(error) => Err(failed(error, call)),
         };
-        if told(call.protocol, &answer).is_some_and(|told| upstream.meter.note(told, began.elapsed())) {
+        // A body that passes through takes its client's time, not the replica's.
+        let took = call.payload.replayable().then(|| began.elapsed());
+        if told(call.protocol, &answer).is_some_and(|told| upstream.meter.note(told, took)) {
             self.outliers.raise();
         }
         let answer = answer?;

@@ -7,7 +7,8 @@ use std::{
 
 use super::{Ejection, IN_A_ROW, RAMP, SAMPLES_MIN, Standing, Told, ramp};
 
-/// Part of a new latency in the mean.
+/// Part of a new latency in the mean. That is of logarithms, the geometric mean: one answer that takes a thousand times as long moves
+/// it by half, and four of sixteen do what a slow replica does.
 const WEIGHT: f64 = 1.0 / 16.0;
 
 /// Counters of one replica. Two requests at once may lose one of their latencies, which a mean survives.
@@ -19,8 +20,8 @@ pub(crate) struct Meter {
     answered_before: AtomicU32,
     failed_before: AtomicU32,
     samples: AtomicU32,
-    /// Bits of the mean latency in microseconds.
-    latency_us: AtomicU64,
+    /// Bits of the mean logarithm of latencies in microseconds.
+    latency_ln: AtomicU64,
     ejections: AtomicU32,
     /// Milliseconds, on the replica's own clock, until which it is out; zero when it never was.
     out_until_ms: AtomicU64,
@@ -29,8 +30,9 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Notes an answer. Whether the replica has now failed often enough in a row to be looked at.
-    pub(crate) fn note(&self, told: Told, took: Duration) -> bool {
+    /// Notes an answer and the time until it began, where that was the replica's own. Whether the replica has now failed often enough
+    /// in a row to be looked at.
+    pub(crate) fn note(&self, told: Told, took: Option<Duration>) -> bool {
         self.answered.fetch_add(1, Relaxed);
         if told == Told::Fault {
             self.failed.fetch_add(1, Relaxed);
@@ -39,10 +41,11 @@ impl Meter {
         if self.in_a_row.load(Relaxed) > 0 {
             self.in_a_row.store(0, Relaxed);
         }
-        let us = took.as_secs_f64() * 1e6;
+        let Some(took) = took else { return false };
+        let ln = (took.as_secs_f64() * 1e6).max(1.0).ln();
         let samples = self.samples.load(Relaxed);
-        let before = if samples == 0 { us } else { f64::from_bits(self.latency_us.load(Relaxed)) };
-        self.latency_us.store((before + (us - before) * WEIGHT).to_bits(), Relaxed);
+        let before = if samples == 0 { ln } else { f64::from_bits(self.latency_ln.load(Relaxed)) };
+        self.latency_ln.store((before + (ln - before) * WEIGHT).to_bits(), Relaxed);
         if samples < SAMPLES_MIN {
             self.samples.store(samples + 1, Relaxed);
         }
@@ -78,7 +81,7 @@ impl Meter {
             answered: both(&self.answered, &self.answered_before),
             failed: both(&self.failed, &self.failed_before),
             samples: self.samples.load(Relaxed),
-            latency_us: f64::from_bits(self.latency_us.load(Relaxed)),
+            latency_us: f64::from_bits(self.latency_ln.load(Relaxed)).exp(),
         }
     }
 

@@ -115,17 +115,22 @@ fn the_way_back_is_a_ramp() {
 fn a_meter_counts_windows_rows_and_a_mean() {
     let meter = Meter::default();
     for _ in 0..100 {
-        assert!(!meter.note(Told::Fine, Duration::from_millis(10)));
+        assert!(!meter.note(Told::Fine, Some(Duration::from_millis(10))));
     }
-    let rows: Vec<bool> = (0..6).map(|_| meter.note(Told::Fault, Duration::from_secs(9))).collect();
+    let rows: Vec<bool> = (0..6).map(|_| meter.note(Told::Fault, Some(Duration::from_secs(9)))).collect();
     assert_eq!(rows, [false, false, false, false, true, true]);
     let seen = meter.standing(0);
     assert_eq!((seen.answered, seen.failed, seen.in_a_row, seen.samples), (106, 6, 6, SAMPLES_MIN));
     assert!((seen.latency_us - 10_000.0).abs() < 1.0, "{seen:?}");
+    // One that took long, or whose time was the client's, says little.
+    meter.note(Told::Fine, Some(Duration::from_secs(10)));
+    meter.note(Told::Fine, None);
+    let latency_us = meter.standing(0).latency_us;
+    assert!((10_000.0..20_000.0).contains(&latency_us), "{latency_us}");
     meter.turn();
-    assert!(!meter.note(Told::Fine, Duration::from_millis(10)));
+    assert!(!meter.note(Told::Fine, Some(Duration::from_millis(10))));
     let seen = meter.standing(0);
-    assert_eq!((seen.answered, seen.failed, seen.in_a_row), (107, 6, 0));
+    assert_eq!((seen.answered, seen.failed, seen.in_a_row), (109, 6, 0));
     meter.turn();
     meter.turn();
     assert_eq!(meter.standing(0).answered, 0);
@@ -164,7 +169,7 @@ proptest! {
             now_ms += ms;
             let (told, took) = if what == 0 { (Told::Fine, 1) } else { (Told::Fault, 50) };
             for _ in 0..10 {
-                meters[at].note(told, Duration::from_millis(took));
+                meters[at].note(told, Some(Duration::from_millis(took)));
             }
             let standings: Vec<Standing> = meters.iter().map(|meter| meter.standing(now_ms)).collect();
             for ejection in judge(&standings).eject {
