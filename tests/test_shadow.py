@@ -1,5 +1,6 @@
 """A new revision that is tried with copies of requests: what clients see of it (nothing), and what it is found to answer."""
 
+import json
 import re
 from pathlib import Path
 
@@ -45,6 +46,10 @@ def test_the_same_model_agrees_in_every_protocol(platform: Platform) -> None:
     asked += 1
     procs.wait_until(lambda: sum(counted(platform, "same").values()) == asked, "every copy to be compared")
     assert counted(platform, "same") == {("agreed", ""): asked}
+    told = f"100 % mirrored to the newest revision; {asked} of {asked} answers agree"
+    assert told in platform.berth("describe", "same").stdout and told in platform.berth("rollout", "status", "same").stdout
+    report = json.loads(platform.berth("rollout", "status", "same", "-o", "json").stdout)
+    assert (report["shadow"], report["agreement"]["agreed"]) == ({"percent": 100}, asked)
     with Load(platform, "same") as load:
         load.wait_for_more(20)
     assert not load.failures
@@ -73,6 +78,7 @@ def test_a_model_that_has_moved_differs_until_it_is_promoted(platform: Platform,
     assert not load.failures
     found = counted(platform, "moved")
     assert found[("differed", "class")] > 0 and ("agreed", "") not in found
+    assert re.search(r"; 0 of \d+ answers agree, \d+ differ \(\d+ class\)", platform.berth("rollout", "status", "moved").stdout)
     for _ in range(5):
         assert ask(platform, "moved")["model_version"] == "1"
     procs.wait_until(lambda: distances(platform, "moved") > 0, "distances of scores")

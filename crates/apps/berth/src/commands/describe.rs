@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use client::EventQuery;
 use resources::{
     event::Event,
-    inference_service::{InferenceService, ResourceList, Shadow, TIMEOUT_SECONDS_DEFAULT},
+    inference_service::{InferenceService, ResourceList, TIMEOUT_SECONDS_DEFAULT},
     status::{InferenceServiceStatus, ReplicaPhase},
 };
 use serde_json::json;
 
-use super::{events, get};
+use super::{events, get, shadow};
 use crate::{
     context::Context,
     failure::Failure,
@@ -32,7 +32,9 @@ pub(super) async fn describe(context: &Context, name: &str) -> Result<(), Failur
     }
     let status = service.status.clone().unwrap_or_default();
     let now_ms = daemon::time::now_ms();
-    let mut text = head(context, &service, &status, now_ms);
+    let agreement = shadow::agreement(context, &service).await;
+    let mirrored = shadow::words(&service, agreement.as_ref());
+    let mut text = head(context, &service, &status, (now_ms, mirrored));
     text.push_str(&tensors(context, name, &status).await);
     text.push_str(&states(context, &status, now_ms));
     text.push_str(&list_of_events(context, &events, now_ms));
@@ -40,7 +42,12 @@ pub(super) async fn describe(context: &Context, name: &str) -> Result<(), Failur
     context.out.text(text.trim_end())
 }
 
-fn head(context: &Context, service: &InferenceService, status: &InferenceServiceStatus, now_ms: u64) -> String {
+fn head(
+    context: &Context,
+    service: &InferenceService,
+    status: &InferenceServiceStatus,
+    (now_ms, mirrored): (u64, String),
+) -> String {
     let (meta, predictor) = (&service.metadata, &service.spec.predictor);
     let (word, tone) = get::word(service);
     let ready = status.replicas.iter().filter(|replica| replica.phase == ReplicaPhase::Ready).count();
@@ -67,7 +74,7 @@ fn head(context: &Context, service: &InferenceService, status: &InferenceService
         ("Bundle", or_none(status.bundle.as_ref().map(ToString::to_string))),
         ("Revision", revisions),
         ("Traffic", traffic(status)),
-        ("Shadow", shadow(service)),
+        ("Shadow", mirrored),
         ("Replicas", format!("{} wanted, {ready} ready", predictor.min_replicas.unwrap_or(1))),
         (
             "Concurrency",
@@ -89,12 +96,6 @@ fn traffic(status: &InferenceServiceStatus) -> String {
     let shares = status.traffic.iter().map(|share| format!("{} % to revision {}", share.percent, share.revision));
     let shares: Vec<String> = shares.collect();
     if shares.is_empty() { "<none>".to_owned() } else { shares.join(", ") }
-}
-
-/// `20 % mirrored to the newest revision`.
-fn shadow(service: &InferenceService) -> String {
-    let words = |shadow: Shadow| format!("{} % mirrored to the newest revision", shadow.percent);
-    service.spec.shadow.map_or_else(|| "<none>".to_owned(), words)
 }
 
 fn map(map: &BTreeMap<String, String>) -> String {

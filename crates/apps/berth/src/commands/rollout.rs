@@ -8,7 +8,10 @@ use resources::{
 };
 use serde::Serialize;
 
-use super::deploy::ask;
+use super::{
+    deploy::ask,
+    shadow::{self, Agreement},
+};
 use crate::{
     cli::{OneService, Rollout},
     context::Context,
@@ -30,6 +33,8 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     shadow: Option<Shadow>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<Agreement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rolled_out: Option<Condition>,
 }
 
@@ -45,6 +50,7 @@ async fn status(context: &Context, name: &str) -> Result<(), Failure> {
     let service = context.client.service(name).await?;
     let status = service.status.clone().unwrap_or_default();
     let rolled_out = wait::condition(&status, ConditionKind::RolledOut).cloned();
+    let agreement = shadow::agreement(context, &service).await;
     if !context.out.is_for_people() {
         return context.out.value(&Report {
             name: service.metadata.name,
@@ -52,11 +58,15 @@ async fn status(context: &Context, name: &str) -> Result<(), Failure> {
             latest_rolledout_revision: status.latest_rolled_out_revision,
             traffic: status.traffic,
             shadow: service.spec.shadow,
+            agreement,
             rolled_out,
         });
     }
     let message = rolled_out.map_or_else(|| "nothing is known yet".to_owned(), |condition| condition.message);
     context.out.text(&format!("{name}: {message}"))?;
+    if service.spec.shadow.is_some() {
+        context.out.text(&format!("{name}: {}", shadow::words(&service, agreement.as_ref())))?;
+    }
     context.out.text(&table(&["REVISION", "TRAFFIC", "READY"], rows(&status)))
 }
 
