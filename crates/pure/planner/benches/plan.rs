@@ -48,7 +48,14 @@ fn input(services: usize) -> Input {
         for replica in 0..REPLICAS {
             input.replicas.push(ready(&name, replica));
         }
-        input.services.push(DesiredService { name, revisions, deleting: false, canary_percent: None, sticky: None });
+        input.services.push(DesiredService {
+            name,
+            revisions,
+            deleting: false,
+            canary_percent: None,
+            shadow_percent: None,
+            sticky: None,
+        });
     }
     input
 }
