@@ -164,6 +164,9 @@ pub(crate) struct Deploy {
     /// Percent of the requests that a new revision gets; 100 for all [default: as before, else 100]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) canary: Option<u32>,
+    /// Percent of the requests that are mirrored to a new revision, which answers none [default: as before, else none]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "canary", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) shadow: Option<u32>,
     #[command(flatten)]
     pub(crate) wait: WaitByDefault,
 }

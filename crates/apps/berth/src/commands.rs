@@ -22,6 +22,7 @@ mod infer;
 mod key;
 mod logs;
 mod rollout;
+mod shadow;
 mod simulate;
 mod status;
 mod version;

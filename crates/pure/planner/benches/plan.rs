@@ -53,6 +53,7 @@ fn input(services: usize) -> Input {
             revisions,
             deleting: false,
             canary_percent: None,
+            shadow_percent: None,
             sticky: None,
             rollout: None,
             windows: Vec::new(),

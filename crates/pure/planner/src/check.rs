@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use resources::{
     id::{ReplicaId, Revision, ServiceName},
     snapshot::RouteService,
+    status::RevisionTraffic,
 };
 
 use crate::{
@@ -25,6 +26,7 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
     checker.routes_all_that_answers_and_nothing_else();
     checker.shares_out_all_the_traffic();
     checker.rolls_out_step_by_step();
+    checker.mirrors_only_to_what_answers_nobody();
     checker.stops_only_what_gets_no_requests();
     checker.never_takes_the_last_one();
     checker.keeps_the_old_until_the_new_is_complete();
@@ -260,6 +262,22 @@ impl<'a> Checker<'a> {
             }
             if Some(self.wanted(service)) != route.split.first().map(|newest| newest.percent) {
                 self.say(format!("the newest revision of {name} does not get the share that is asked for"));
+            }
+        }
+    }
+
+    /// Copies of requests go to the newest revision alone, as many as asked for, and while it answers nobody and another one does.
+    fn mirrors_only_to_what_answers_nobody(&mut self) {
+        for service in &self.input.services {
+            let Some((route, shadow)) = self.route(service).and_then(|route| Some((route, route.shadow?))) else {
+                continue;
+            };
+            let newest = service.revisions.last().is_some_and(|newest| newest.revision == shadow.revision);
+            let share = |share: &RevisionTraffic| (share.revision == shadow.revision) == (share.percent == 0);
+            let aside = route.split.len() == 2 && route.split.iter().all(share);
+            if !newest || !aside || service.shadow_percent != Some(shadow.percent) {
+                let (name, revision) = (&service.name, shadow.revision);
+                self.say(format!("revision {revision} of {name} is mirrored requests and may not be"));
             }
         }
     }

@@ -40,6 +40,8 @@ pub struct DesiredService {
     pub deleting: bool,
     /// Percent of the requests that the newest revision gets beside an earlier one; absent, it gets all.
     pub canary_percent: Option<u32>,
+    /// Percent of the requests that are mirrored to the newest revision, which then answers no client.
+    pub shadow_percent: Option<u32>,
     /// What keeps a client with one revision.
     pub sticky: Option<Sticky>,
     /// How a new revision takes over by steps; then `canary_percent` is absent.

@@ -24,6 +24,7 @@ fn scripts_give_the_plans_they_say() {
         ("rollout_wishes", include_str!("scripts/rollout_wishes.txt")),
         ("rollout_restart", include_str!("scripts/rollout_restart.txt")),
         ("rollout_crash", include_str!("scripts/rollout_crash.txt")),
+        ("shadow", include_str!("scripts/shadow.txt")),
     ];
     let wrong: Vec<String> = scripts
         .into_iter()

@@ -9,6 +9,7 @@
 use resources::{
     id::Revision,
     rollout::{RolloutPhase, Wish},
+    snapshot::RouteShadow,
     status::RevisionTraffic,
 };
 
@@ -25,7 +26,9 @@ pub(crate) const ALL: u32 = 100;
 /// Percent that the newest revision of `service` should get by the `state` of its rollout, whatever is ready.
 pub(crate) fn wanted_percent(service: &DesiredService, state: Option<&RolloutState>) -> u32 {
     let Some(rollout) = &service.rollout else {
-        return service.canary_percent.map_or(ALL, |percent| percent.min(ALL));
+        // One that is mirrored requests answers none.
+        let canary = service.shadow_percent.map_or(service.canary_percent, |_| Some(0));
+        return canary.map_or(ALL, |percent| percent.min(ALL));
     };
     let promoted = service.revisions.last().is_some_and(|newest| newest.promoted);
     let alone = !service.revisions.iter().rev().skip(1).any(|desired| desired.promoted);
@@ -98,7 +101,10 @@ impl<'a> Scope<'a> {
             plan.actions.push(Action::Promote { service: name.clone(), revision });
         } else if self.completed_now.contains(&newest.revision) {
             let (revision, percent) = (newest.revision, self.wanted_percent());
-            self.say(format!("revision {revision} is ready for {percent} % of the requests"));
+            self.say(match self.service.shadow_percent {
+                Some(mirrored) => format!("revision {revision} is ready and is mirrored {mirrored} % of the requests"),
+                None => format!("revision {revision} is ready for {percent} % of the requests"),
+            });
         }
     }
 
@@ -185,9 +191,14 @@ impl<'a> Scope<'a> {
         let Some(stable) = self.stable() else {
             if self.is_completed(newest) {
                 let revision = newest.revision;
-                self.say(format!(
-                    "revision {revision} gets all requests, not {wanted} %: there is no earlier one to share them with"
-                ));
+                self.say(match self.service.shadow_percent {
+                    Some(_) => format!(
+                        "revision {revision} answers all requests and `shadow` mirrors none: there is no earlier one to answer them"
+                    ),
+                    None => format!(
+                        "revision {revision} gets all requests, not {wanted} %: there is no earlier one to share them with"
+                    ),
+                });
             }
             return;
         };
@@ -198,6 +209,14 @@ impl<'a> Scope<'a> {
                 crate::service::replicas(number)
             ));
         }
+    }
+
+    /// Which revision gets copies of how many requests: the newest, while an earlier one answers them.
+    pub(crate) fn shadow(&self, traffic: &[RevisionTraffic]) -> Option<RouteShadow> {
+        let percent = self.service.shadow_percent?;
+        let newest = self.newest()?;
+        let aside = traffic.iter().any(|share| share.revision == newest.revision && share.percent == 0);
+        aside.then_some(RouteShadow { revision: newest.revision, percent })
     }
 
     /// Who gets how much, newest first. Empty when nothing that has been complete answers.

@@ -54,6 +54,7 @@ impl Observation {
             rollout: service.object.spec.rollout.clone(),
             windows: self.windows.get(service.name()).cloned().unwrap_or_default(),
             outputs: self.outputs.get(service.name()).cloned().unwrap_or_default(),
+            shadow_percent: service.object.spec.shadow.map(|shadow| shadow.percent),
             sticky: service.object.spec.traffic.as_ref().and_then(|traffic| traffic.sticky.clone()),
         }
     }

@@ -27,6 +27,7 @@ use crate::{
     headers,
     limit::{Counter, Share},
     peek::{PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
+    shadow::Tee,
 };
 
 /// Bodies up to this are held, so that they can be sent again when a replica dies. Larger ones pass through.
@@ -343,6 +344,7 @@ enum Source {
 pub(crate) struct DownBody {
     source: Source,
     exchange: Option<Box<Exchange>>,
+    tee: Option<Box<Tee>>,
     deadline: Option<(Instant, Option<Pin<Box<Sleep>>>)>,
 }
 
@@ -354,7 +356,7 @@ impl std::fmt::Debug for DownBody {
 
 impl DownBody {
     fn own(data: Option<Bytes>, trailers: Option<HeaderMap>) -> Self {
-        Self { source: Source::Own(data, trailers), exchange: None, deadline: None }
+        Self { source: Source::Own(data, trailers), exchange: None, tee: None, deadline: None }
     }
 
     /// No bytes.
@@ -380,13 +382,34 @@ impl DownBody {
     {
         let body = http_body_util::BodyExt::map_err(body, Into::into);
         let stop = Some(Box::pin(stop.cancelled_owned()));
-        Self { source: Source::Boxed(Box::pin(body), stop), exchange: None, deadline: None }
+        Self { source: Source::Boxed(Box::pin(body), stop), exchange: None, tee: None, deadline: None }
     }
 
-    /// A replica's answer.
-    pub(crate) fn of_replica(body: link::Body, exchange: Box<Exchange>) -> Self {
+    /// A replica's answer, which `tee` notes where it is mirrored.
+    pub(crate) fn of_replica(body: link::Body, exchange: Box<Exchange>, tee: Option<Box<Tee>>) -> Self {
         let deadline = Some((exchange.deadline(), None));
-        Self { source: Source::Replica(body), exchange: Some(exchange), deadline }
+        let mut whole = Self { source: Source::Replica(body), exchange: Some(exchange), tee, deadline };
+        // A body without bytes may never be asked for any.
+        whole.tee_ends();
+        whole
+    }
+
+    fn tee(&mut self, polled: &Option<Result<Frame<Bytes>, BoxError>>) {
+        match (self.tee.as_mut(), polled) {
+            (Some(tee), Some(Ok(frame))) => tee.add(frame),
+            (Some(_), Some(Err(_))) => self.tee = None,
+            _ => {}
+        }
+        self.tee_ends();
+    }
+
+    fn tee_ends(&mut self) {
+        if self.tee.is_some()
+            && self.is_end_stream()
+            && let Some(tee) = self.tee.take()
+        {
+            tee.finish();
+        }
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -442,6 +465,9 @@ impl Body for DownBody {
         match self.poll_source(cx) {
             Poll::Ready(polled) => {
                 self.note(&polled);
+                if self.tee.is_some() {
+                    self.tee(&polled);
+                }
                 Poll::Ready(polled)
             }
             Poll::Pending if self.poll_deadline(cx) => {

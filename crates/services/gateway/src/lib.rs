@@ -1,4 +1,4 @@
-//! The one door to every model: TLS, keys, limits, routing, retries. It never parses a tensor.
+//! The one door to every model: TLS, keys, limits, routing, retries. It parses no tensor on the way of a request.
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,6 +26,7 @@ mod limit;
 mod merge;
 mod metrics;
 mod named;
+mod outlier;
 mod own;
 mod peek;
 mod pool;
@@ -33,6 +34,7 @@ mod proxy;
 mod report;
 mod retry;
 mod route;
+mod shadow;
 mod snapshot;
 mod split;
 mod stack;
@@ -94,6 +96,8 @@ pub async fn start(config: &Config, supervisor: &Supervisor, tracing: Tracing) -
         in_flight: limit::Counter::default(),
         held_bytes: limit::Counter::default(),
         missed: Arc::default(),
+        mirrors: limit::Counter::default(),
+        outliers: Arc::default(),
     });
     let control = config.data_dir.join("run/control.sock");
     let missed = Arc::clone(&gateway.missed);
@@ -127,6 +131,8 @@ fn spawn(
 ) {
     let limits = ServerLimits::default();
     supervisor.spawn("health", OnExit::Continue, report_health(Arc::clone(&gateway), supervisor.clone()));
+    let looks = outlier::sweep(Arc::clone(&gateway.tables), Arc::clone(&gateway.outliers), supervisor.clone());
+    supervisor.spawn("outliers", OnExit::StopProcess, looks);
     let own = ServerLimits { connections_max: ADMIN_CONNECTIONS_MAX, same_user_only: true, ..limits };
     let admin = daemon::http::serve(admin, admin::Admin(Arc::clone(&gateway)), own, supervisor.clone());
     supervisor.spawn("admin", OnExit::StopProcess, admin);

@@ -15,6 +15,8 @@ use prometheus_client::{
 
 use crate::{
     error::{Kind, Protocol},
+    outlier::{self, OutlierMetrics},
+    shadow,
     window::{RevisionCounts, ServiceCounts},
 };
 
@@ -57,6 +59,9 @@ pub(crate) struct Metrics {
     retries: Family<ServiceLabels, Counter>,
     held: Family<ServiceLabels, Counter>,
     rejected: Family<ReasonLabels, Counter>,
+    /// What is counted of shadows.
+    pub shadow: shadow::Families,
+    outliers: outlier::Families,
     /// Requests in flight.
     pub in_flight: Gauge,
     /// Generation of the configuration.
@@ -84,6 +89,8 @@ impl Default for Metrics {
             retries: Family::default(),
             held: Family::default(),
             rejected: Family::default(),
+            shadow: shadow::Families::default(),
+            outliers: outlier::Families::default(),
             in_flight: Gauge::default(),
             generation: Gauge::default(),
             kept: Gauge::default(),
@@ -101,6 +108,8 @@ impl Default for Metrics {
         registry.register("in_flight_requests", "Requests being worked on", metrics.in_flight.clone());
         registry.register("generation", "Generation of the configuration being served", metrics.generation.clone());
         registry.register("kept_generation", "Generation of the configuration kept on disk", metrics.kept.clone());
+        metrics.shadow.register(&mut registry);
+        metrics.outliers.register(&mut registry);
         Self { registry, ..metrics }
     }
 }
@@ -121,6 +130,7 @@ impl Metrics {
             retries: self.retries.get_or_create_owned(&labels),
             held: self.held.get_or_create_owned(&labels),
             counts: ServiceCounts::default(),
+            outliers: self.outliers.of(name),
         }
     }
 
@@ -182,6 +192,7 @@ impl Metrics {
         let labels = ServiceLabels { service: name.to_owned() };
         self.retries.remove(&labels);
         self.held.remove(&labels);
+        self.outliers.forget(name);
     }
 }
 
@@ -194,6 +205,8 @@ pub(crate) struct ServiceMetrics {
     pub held: Counter,
     /// What the controller is told.
     pub counts: ServiceCounts,
+    /// Replicas that are ejected.
+    pub outliers: OutlierMetrics,
 }
 
 /// What is counted per revision.

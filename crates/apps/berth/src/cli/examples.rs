@@ -132,10 +132,12 @@ Examples:
 pub(super) const ROLLOUT: &str = "\
 A new revision with `canaryTrafficPercent` (`berth deploy --canary 10`) gets that share of the requests once it is
 ready; the last one that had all of them keeps the rest. With `spec.rollout` it gets one share after the other, is compared
-with the one before, and takes over or is rolled back by itself.
+with the one before, and takes over or is rolled back by itself. With `shadow` (`berth deploy --shadow 20`) it gets copies of
+that share of the requests and answers none.
 
 Examples:
   berth deploy spam spam-2.onnx --canary 10
+  berth deploy spam spam-2.onnx --shadow 20
   berth rollout status spam
   berth rollout promote spam
   berth rollout abort spam

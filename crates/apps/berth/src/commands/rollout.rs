@@ -3,13 +3,16 @@
 use resources::{
     condition::{Condition, ConditionKind, ConditionStatus},
     id::{Revision, ServiceName},
-    inference_service::InferenceService,
+    inference_service::{InferenceService, Shadow},
     rollout::{RolloutPhase, RolloutStatus, TestStatus, Wish},
     status::{InferenceServiceStatus, ReplicaPhase, RevisionTraffic},
 };
 use serde::Serialize;
 
-use super::deploy::ask;
+use super::{
+    deploy::ask,
+    shadow::{self, Agreement},
+};
 use crate::failure::Exit;
 use crate::{
     cli::{OneService, Rollout},
@@ -30,6 +33,10 @@ struct Report {
     latest_rolledout_revision: Option<Revision>,
     traffic: Vec<RevisionTraffic>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<Shadow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<Agreement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rolled_out: Option<Condition>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rollout: Option<RolloutStatus>,
@@ -38,7 +45,7 @@ struct Report {
 pub(super) async fn rollout(context: &Context, rollout: Rollout) -> Result<(), Failure> {
     match rollout {
         Rollout::Status(crate::cli::RolloutStatus { name, watch: false }) => {
-            show(context, &context.client.service(&name).await?)
+            show(context, &context.client.service(&name).await?).await
         }
         Rollout::Status(crate::cli::RolloutStatus { name, watch: true }) => watch(context, &name).await,
         Rollout::Promote(OneService { name }) => steer(context, &name, Some(Wish::Promote)).await,
@@ -114,16 +121,23 @@ fn report(service: &InferenceService) -> Report {
         latest_rolledout_revision: status.latest_rolled_out_revision,
         rolled_out: wait::condition(&status, ConditionKind::RolledOut).cloned(),
         traffic: status.traffic,
+        shadow: service.spec.shadow,
+        agreement: None,
         rollout: status.rollout,
     }
 }
 
-fn show(context: &Context, service: &InferenceService) -> Result<(), Failure> {
+async fn show(context: &Context, service: &InferenceService) -> Result<(), Failure> {
+    let agreement = shadow::agreement(context, service).await;
     if !context.out.is_for_people() {
-        return context.out.value(&report(service));
+        return context.out.value(&Report { agreement, ..report(service) });
     }
     let status = service.status.clone().unwrap_or_default();
     context.out.text(&format!("{}: {}", service.metadata.name, message(&status)))?;
+    if service.spec.shadow.is_some() {
+        let words = shadow::words(service, agreement.as_ref());
+        context.out.text(&format!("{}: {words}", service.metadata.name))?;
+    }
     context.out.text(&table(&["REVISION", "TRAFFIC", "READY"], rows(&status)))?;
     let Some(rollout) = &status.rollout else { return Ok(()) };
     let rows = rollout.tests.iter().map(test_row).collect();
@@ -160,6 +174,7 @@ async fn shift(context: &Context, name: &str, percent: Option<u32>) -> Result<()
     let wish = |before: Option<&InferenceService>| {
         let mut service = before.unwrap_or(&now).clone();
         service.spec.predictor.canary_traffic_percent = percent;
+        service.spec.shadow = None;
         service
     };
     let (service, _) = ask(context, &name, wish).await?;

@@ -22,6 +22,7 @@ enum Event {
     Rollout(u8, bool),
     Wish(u8, Option<Wish>),
     Window(u8, u32),
+    Shadow(u8, Option<u32>),
     Ready(usize),
     Exit(usize),
     Gone(usize),
@@ -40,6 +41,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0_u8..3, any::<bool>()).prop_map(|(name, by_steps)| Event::Rollout(name, by_steps)),
         1 => (0_u8..3, wish()).prop_map(|(name, wish)| Event::Wish(name, wish)),
         3 => (0_u8..3, 0_u32..40).prop_map(|(name, errors)| Event::Window(name, errors)),
+        1 => (0_u8..3, proptest::option::of(1_u32..=100)).prop_map(|(name, percent)| Event::Shadow(name, percent)),
         6 => any::<usize>().prop_map(Event::Ready),
         3 => any::<usize>().prop_map(Event::Exit),
         3 => any::<usize>().prop_map(Event::Gone),
@@ -88,6 +90,8 @@ fn happen(world: &mut World, event: &Event) {
         Event::Rollout(name, steps) => {
             let name = format!("s{name}");
             for service in world.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+                // The API refuses one beside the other.
+                service.shadow_percent = service.shadow_percent.filter(|_| !steps);
                 service.rollout = steps.then(by_steps);
             }
         }
@@ -107,6 +111,7 @@ fn happen(world: &mut World, event: &Event) {
                 world.window(&name, &counted);
             }
         }
+        Event::Shadow(name, percent) => world.shadow(&format!("s{name}"), *percent),
         Event::Ready(at) => {
             if let Some(id) = pick(world, *at, starting) {
                 world.ready(&id.0);
@@ -193,6 +198,8 @@ proptest! {
             prop_assert_eq!(u32::try_from(running.len()).unwrap(), wanted);
             let route = world.routes.iter().find(|route| route.name == service.name).unwrap();
             prop_assert_eq!(route.split.first().map_or(100, |share| share.percent), if stable.is_some() && !back { percent } else { 100 });
+            let mirrored = service.shadow_percent.filter(|_| stable.is_some());
+            prop_assert_eq!(route.shadow.map(|shadow| (shadow.revision, shadow.percent)), mirrored.map(|percent| (newest.revision, percent)));
             let most = stable.filter(|_| percent <= 50).map_or(newest.revision, |stable| stable.revision);
             prop_assert_eq!(route.default_revision, Some(most));
             prop_assert_eq!(route.revisions.iter().map(|each| each.endpoints.len()).sum::<usize>(), running.len());

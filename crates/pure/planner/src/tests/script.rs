@@ -85,6 +85,8 @@ impl Player {
                 world.service(name).outputs.push(OutputWindow { revision, outputs });
             }
             ["restart"] => world.restart(),
+            ["shadow", name, "none"] => world.shadow(name, None),
+            ["shadow", name, percent] => world.shadow(name, Some(percent.parse().unwrap())),
             ["delete", name] => {
                 world.input.services.iter_mut().find(|service| service.name.as_str() == *name).unwrap().deleting = true;
             }
@@ -175,6 +177,9 @@ fn route(route: &RouteService) -> String {
         format!("route {} default {}: {}", route.name, route.default_revision.unwrap(), revisions.join(", "));
     for share in &route.split {
         text.push_str(&format!(", {} % to {}", share.percent, share.revision));
+    }
+    if let Some(shadow) = &route.shadow {
+        text.push_str(&format!(", {} % mirrored to {}", shadow.percent, shadow.revision));
     }
     text
 }

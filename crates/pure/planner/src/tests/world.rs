@@ -145,6 +145,14 @@ impl World {
         }
     }
 
+    /// Sets how much is mirrored to the newest revision of a service.
+    pub(crate) fn shadow(&mut self, name: &str, percent: Option<u32>) {
+        for service in self.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+            service.shadow_percent = percent;
+            service.rollout = service.rollout.take().filter(|_| percent.is_none());
+        }
+    }
+
     pub(crate) fn replica(&mut self, id: &str) -> &mut ObservedReplica {
         let found = self.input.replicas.iter_mut().find(|replica| replica.id.0 == id);
         found.unwrap_or_else(|| panic!("no replica {id}"))
@@ -160,6 +168,7 @@ impl World {
                 revisions: Vec::new(),
                 deleting: false,
                 canary_percent: None,
+                shadow_percent: None,
                 sticky: None,
                 rollout: None,
                 windows: Vec::new(),

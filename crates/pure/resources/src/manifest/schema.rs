@@ -69,6 +69,7 @@ pub(super) static PLACES: &[(&str, &Schema)] = &[
     ("spec.traffic.sticky", &STICKY),
     ("spec.rollout", &ROLLOUT),
     ("spec.rollout.analysis", &ANALYSIS),
+    ("spec.shadow", &SHADOW),
     ("spec.predictor", &PREDICTOR),
     ("spec.predictor.batcher", &BATCHER),
     ("spec.predictor.model", &MODEL),
@@ -103,6 +104,7 @@ pub(super) static SPEC: Schema = Schema {
         must("predictor", Kind::Object(&PREDICTOR)),
         may("traffic", Kind::Object(&TRAFFIC)),
         may("rollout", Kind::Object(&ROLLOUT)),
+        may("shadow", Kind::Object(&SHADOW)),
     ],
     unsupported: &[
         ("transformer", "transform in the client, or in the model's graph"),
@@ -113,6 +115,8 @@ pub(super) static SPEC: Schema = Schema {
 };
 
 static TRAFFIC: Schema = Schema { fields: &[may("sticky", Kind::Object(&STICKY))], unsupported: &[] };
+
+static SHADOW: Schema = Schema { fields: &[must("percent", Kind::Integer)], unsupported: &[] };
 
 static STICKY: Schema = Schema {
     fields: &[may("header", Kind::Text), may("cookie", Kind::Text), may("key", Kind::Boolean)],

@@ -9,7 +9,7 @@ use crate::{
     API_VERSION,
     inference_service::{
         BATCH_LATENCY_MS_MAX, BATCH_SIZE_MAX, InferenceService, MODEL_FORMATS, Model, Predictor, REPLICAS_MAX,
-        ResourceRequirements, Sticky, TIMEOUT_SECONDS_MAX,
+        ResourceRequirements, Shadow, Sticky, TIMEOUT_SECONDS_MAX,
     },
     meta::ObjectMeta,
     quantity::{self, QuantityError},
@@ -57,7 +57,14 @@ pub fn validate(service: &InferenceService) -> Vec<FieldError> {
             let text = "stands beside `spec.predictor.canaryTrafficPercent`, which sets a share by hand: remove one of the two";
             wrong("spec.rollout", text.to_owned());
         }
+        if service.spec.shadow.is_some() {
+            let text = "stands beside `spec.shadow`, whose revision answers nobody: remove one of the two";
+            wrong("spec.rollout", text.to_owned());
+        }
         rollout(found, &mut wrong);
+    }
+    if let Some(found) = service.spec.shadow {
+        shadow(found, &service.spec.predictor, &mut wrong);
     }
     errors
 }
@@ -180,6 +187,19 @@ fn rollout(rollout: &Rollout, wrong: &mut impl FnMut(&str, String)) {
     range("falseRollbackRate", limits.false_rollback_rate, 1e-9, 0.5);
     range("latencyTolerance", limits.latency_tolerance, 1.0, 100.0);
     range("outputTolerance", limits.output_tolerance, 0.0, 1.0);
+}
+
+fn shadow(shadow: Shadow, predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
+    if !(1..=100).contains(&shadow.percent) {
+        let text = format!("expected 1 to 100 percent, found `{}`: leave `shadow` out to mirror none", shadow.percent);
+        wrong("spec.shadow.percent", text);
+    }
+    if let Some(percent) = predictor.canary_traffic_percent {
+        let text = format!(
+            "a revision that is shadowed answers no clients, and `canaryTrafficPercent` gives it {percent} % of them: remove one of the two"
+        );
+        wrong("spec.shadow", text);
+    }
 }
 
 fn sticky(sticky: &Sticky, wrong: &mut impl FnMut(&str, String)) {

@@ -168,7 +168,7 @@ fn how(field: &Field) -> &'static str {
         "model" => "write `model: {modelFormat: {name: onnx}, storageUri: …}`",
         "modelFormat" => "write `modelFormat: {name: onnx}`",
         "steps" => "write `steps: [{percent: 5}, {percent: 25}]`",
-        "percent" => "write `percent: 5`",
+        "percent" => "write `percent: 20` for one request of five",
         "storageUri" => "write `storageUri: file:///…` with the path of a model",
         _ => "give one",
     }
