@@ -66,6 +66,16 @@ fn pick(world: &World, at: usize, fits: fn(&ObservedReplica) -> bool) -> Option<
     (!fitting.is_empty()).then(|| fitting[at % fitting.len()].id.clone())
 }
 
+/// A second in which every revision that there may be answers, and the newest one fails at times.
+fn second(world: &mut World, name: &str, errors: u32) {
+    let newest = world.input.services.iter().find(|service| service.name.as_str() == name);
+    if let Some(newest) = newest.and_then(|service| service.revisions.last()).map(|newest| newest.revision.0) {
+        let mut counted: Vec<_> = (1..newest).map(|revision| (revision, 100, 0, 5.0)).collect();
+        counted.push((newest, 40, errors.saturating_sub(20), 5.0));
+        world.window(name, &counted);
+    }
+}
+
 fn happen(world: &mut World, event: &Event) {
     let starting = |replica: &ObservedReplica| matches!(replica.phase, Phase::Starting { .. });
     let ending = |replica: &ObservedReplica| matches!(replica.phase, Phase::Stopping { .. });
@@ -101,16 +111,7 @@ fn happen(world: &mut World, event: &Event) {
                 service.revisions.last_mut().unwrap().wish = *wish;
             }
         }
-        Event::Window(name, errors) => {
-            let name = format!("s{name}");
-            let newest = world.input.services.iter().find(|service| service.name.as_str() == name);
-            if let Some(newest) = newest.and_then(|service| service.revisions.last()).map(|newest| newest.revision.0) {
-                // Every revision that there may be answers; the newest one fails at times.
-                let mut counted: Vec<_> = (1..newest).map(|revision| (revision, 100, 0, 5.0)).collect();
-                counted.push((newest, 40, errors.saturating_sub(20), 5.0));
-                world.window(&name, &counted);
-            }
-        }
+        Event::Window(name, errors) => second(world, &format!("s{name}"), *errors),
         Event::Shadow(name, percent) => world.shadow(&format!("s{name}"), *percent),
         Event::Ready(at) => {
             if let Some(id) = pick(world, *at, starting) {

@@ -57,10 +57,7 @@ impl Player {
                 let rollout = Rollout { steps: steps.collect(), analysis: Some(analysis), ..Rollout::default() };
                 world.service(name).rollout = Some(rollout);
             }
-            ["manual", name] => {
-                let rollout = world.service(name).rollout.as_mut().unwrap();
-                (rollout.auto_promote, rollout.auto_rollback) = (Some(false), Some(false));
-            }
+            ["manual", name] => world.by_hand(name),
             ["wish", name, wish] => {
                 let wish = match *wish {
                     "promote" => Some(Wish::Promote),

@@ -115,6 +115,12 @@ impl World {
         self.input.services.iter_mut().find(|service| service.name.as_str() == name).unwrap()
     }
 
+    /// A person decides over the rollout of a service.
+    pub(crate) fn by_hand(&mut self, name: &str) {
+        let rollout = self.service(name).rollout.as_mut().unwrap();
+        (rollout.auto_promote, rollout.auto_rollback) = (Some(false), Some(false));
+    }
+
     /// A second of a gateway: revision, requests, errors among them, milliseconds of each.
     pub(crate) fn window(&mut self, name: &str, counted: &[(u64, u32, u32, f64)]) {
         let end_ms = self.input.now_ms;
