@@ -32,6 +32,8 @@ fn loader() -> Loader {
         cpus: 2,
         batching: Policy::default(),
         memory_bytes_max: None,
+        cpu: None,
+        known: None,
     }
 }
 
@@ -79,6 +81,7 @@ async fn a_model_that_does_not_load_ends_the_process_with_its_reason() {
         memory_bytes_max: None,
         batching: Policy::default(),
         sandbox: false,
+        known: None,
     };
     let bound = bind(&config.listen).unwrap();
     let error = serve(config, bound, loader(), admin::SandboxStatus::default()).await.unwrap_err();

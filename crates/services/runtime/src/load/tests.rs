@@ -15,8 +15,14 @@ use crate::{
 };
 
 fn load(path: &Path) -> Result<Loaded, LoadError> {
-    let loader =
-        Loader { environment: environment().clone(), cpus: 2, batching: Policy::default(), memory_bytes_max: None };
+    let loader = Loader {
+        environment: environment().clone(),
+        cpus: 2,
+        batching: Policy::default(),
+        memory_bytes_max: None,
+        cpu: None,
+        known: None,
+    };
     loader.load(Model::announced("m".into(), "4".into()).metadata(), path)
 }
 
@@ -203,7 +209,14 @@ fn one_operator(operator: &str, dims: &[Dim]) -> Vec<u8> {
 
 fn batched(model: &[u8], policy: Policy) -> (ConditionStatus, String) {
     let (_directory, path) = file(model);
-    let loader = Loader { environment: environment().clone(), cpus: 2, batching: policy, memory_bytes_max: None };
+    let loader = Loader {
+        environment: environment().clone(),
+        cpus: 2,
+        batching: policy,
+        memory_bytes_max: None,
+        cpu: None,
+        known: None,
+    };
     let loaded = loader.load(Model::announced("m".into(), "4".into()).metadata(), &path).unwrap();
     let condition = condition_of(&loaded, ConditionKind::Batched);
     (condition.status, condition.reason.clone())
@@ -237,8 +250,14 @@ fn parallel(model: &[u8], loader: &Loader) -> (ConditionStatus, String) {
 #[test]
 fn how_requests_run_beside_each_other_is_said() {
     let said = |status, reason: &str| (status, reason.to_owned());
-    let two =
-        Loader { environment: environment().clone(), cpus: 2, batching: Policy::default(), memory_bytes_max: None };
+    let two = Loader {
+        environment: environment().clone(),
+        cpus: 2,
+        batching: Policy::default(),
+        memory_bytes_max: None,
+        cpu: None,
+        known: None,
+    };
     let tiny = onnx::sum_and_difference();
     assert_eq!(parallel(&tiny, &two), said(ConditionStatus::True, "SessionPerCpu"));
     assert_eq!(parallel(&tiny, &Loader { cpus: 1, ..two.clone() }), said(ConditionStatus::False, "OneCpu"));
