@@ -102,6 +102,7 @@ fn begin(config: Config, socket: EarlySocket, environment: Environment) -> Resul
     // Of a library of one's own nobody knows which it is the next time.
     let cpu = env::var_os(library::OVERRIDE).is_none().then(load::findings::cpu);
     let sandbox = enter_sandbox(&config)?;
+    tracing::info!(model = config.model_name, cpus, "restricted, loading the model");
     let failed = |source| Error::Io { doing: "cannot start threads", source };
     // Never one alone: small models run on these threads, and one that holds its thread up must not stop health and deadlines.
     let workers = cpus.max(2);
