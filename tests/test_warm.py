@@ -1,5 +1,6 @@
 """The warm pool: processes that have loaded ONNX Runtime and wait for a model, and the replicas that they become."""
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -124,3 +125,32 @@ def test_without_services_that_go_to_zero_nothing_waits_unless_asked(fresh: Plat
     assert not fresh.waiting_pids() and "from the warm pool" not in started(fresh, "iris")[0]
     refused = fresh.berth("up", "--warm-pool", "17", check=False)
     assert refused.returncode == 2 and "--warm-pool" in refused.stderr
+
+
+def test_what_the_first_replica_found_out_is_not_tried_again_unless_it_is_damaged(platform: Platform) -> None:
+    platform.deploy("iris", cases.made("iris.onnx")())
+    (kept,) = procs.wait_until(lambda: list((platform.data / "findings").glob("*.json")), "the findings to be kept")
+    found = kept.read_text()
+    assert tried(platform) == [True]
+    another_start(platform)
+    assert tried(platform) == [True, False]
+    assert kept.read_text() == found
+    kept.write_text('{"circumstances": 1}')
+    another_start(platform)
+    assert tried(platform) == [True, False, True]
+    procs.wait_until(lambda: kept.read_text() != '{"circumstances": 1}', "the findings to be kept again")
+    answers(platform, "iris")
+
+
+def another_start(platform: Platform) -> None:
+    (before,) = platform.runtime_pids()
+    procs.kill(before)
+    procs.wait_until(lambda: platform.runtime_pids() not in ([], [before]), "another replica")
+    platform.wait_ready("iris")
+
+
+def tried(platform: Platform) -> list[bool]:
+    """Whether the trials were made, for each replica in the order of its start."""
+    logs = sorted((platform.data / "logs").glob("iris-*.log"), key=lambda log: log.stat().st_mtime)
+    lines = [json.loads(line) for log in logs for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line["trials"] in (True, "true") for line in lines if line["message"] == "model measured"]
