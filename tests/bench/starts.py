@@ -48,7 +48,7 @@ def main() -> None:
         "iris": (cache.models_dir() / "iris.onnx", {"input": np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)}),
         "efficientnet": (cache.models_dir() / "efficientnet-lite0.onnx", {"image": image(1)}),
     }
-    measured, memory = {}, {}
+    measured, memory, load = {}, {}, os.getloadavg()[0]
     for pool in POOLS:
         platform = Platform("--warm-pool", str(pool))
         try:
@@ -60,7 +60,7 @@ def main() -> None:
                 measured[name, pool] = list(starts(platform, name, model, arrays, options))
         finally:
             platform.destroy()
-    page = report(measured, memory, options)
+    page = report(measured, memory, load, options)
     print(page)
     if not options.print:
         REPORT.write_text(page)
@@ -163,7 +163,7 @@ def quantile(numbers: list[float], percent: int) -> float:
     return statistics.quantiles(numbers, n=100, method="inclusive")[percent - 1]
 
 
-def report(measured: dict, memory: dict, options) -> str:
+def report(measured: dict, memory: dict, load: float, options) -> str:
     """The page, with the command, the machine and the date."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     of = {
@@ -174,7 +174,7 @@ def report(measured: dict, memory: dict, options) -> str:
         "# Starts: from no replica to the first answer",
         "",
         f"Written by `make bench-starts` on {today}, `--from {options.way}`; {systems.machine()}. "
-        "Client and servers share the cores.",
+        f"Client and servers share the cores; the load average was {load:.1f} when it began.",
         f"{options.starts} starts of each model, one after the other, through the gateway with a key; every answer is checked. "
         f"{of[options.way]}",
         "Every bundle has been served before, so that its trials are remembered; its files are hashed at each start all the same.",
