@@ -142,8 +142,7 @@ impl Pool {
             Err(error) => {
                 tracing::warn!(pid = handle.process().pid, %error, "a warm process cannot be used");
                 // It must be gone before another one takes its socket.
-                handle.kill();
-                handle.wait().await;
+                end(&handle).await;
                 None
             }
         }
@@ -214,8 +213,7 @@ impl Pool {
         for Waiting { name, handle, channel, .. } in waiting {
             drop(channel);
             if tokio::time::timeout(END_TIME_MAX, handle.wait()).await.is_err() {
-                handle.kill();
-                handle.wait().await;
+                end(&handle).await;
             }
             drop(fs::remove_file(self.log(&name)));
         }
@@ -235,6 +233,14 @@ impl State {
     fn failed(&mut self, now_ms: u64) {
         self.failures = self.failures.saturating_add(1);
         self.not_before_ms = now_ms.saturating_add(backoff_ms(self.failures));
+    }
+}
+
+/// Ends a process, and waits until it is gone, but not for one that the kernel cannot end.
+async fn end(handle: &Handle) {
+    handle.kill();
+    if tokio::time::timeout(END_TIME_MAX, handle.wait()).await.is_err() {
+        tracing::error!(pid = handle.process().pid, "a process of the warm pool does not end");
     }
 }
 
