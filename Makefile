@@ -26,7 +26,7 @@ PYTEST ?=
 RUNS ?= 100000
 TARGETS ?=
 
-.PHONY: help up test fuzz lint format deny install bench bench-serving bench-batching bench-scaling bench-planner contracts clean tools
+.PHONY: help up test fuzz lint format deny install bench bench-serving bench-batching bench-scaling bench-planner bench-starts contracts clean tools
 
 help: ## List the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ install: tools ## Build for installation and install under PREFIX (default /usr/
 	done
 	echo "installed $$to/bin/berth"
 
-bench: bench-serving bench-batching bench-scaling bench-planner ## Run every benchmark
+bench: bench-serving bench-batching bench-scaling bench-planner bench-starts ## Run every benchmark
 
 bench-serving: tools ## Measure serving against Triton and MLServer; writes docs/benchmarks/serving.md
 	@cargo build --locked --profile dist --package berth --package load
@@ -104,6 +104,12 @@ bench-scaling: tools ## Simulate Berth's scaling beside three rivals; writes doc
 bench-planner: tools ## Measure how long a plan takes; writes docs/benchmarks/planner.md
 	@python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
 	"$$python" tests/bench/planner.py
+
+bench-starts: tools ## Measure starts from zero with and without a warm pool; writes docs/benchmarks/starts.md
+	@cargo build --locked --release --package berth
+	cargo xtask setup
+	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
+	"$$python" tests/bench/starts.py
 
 contracts: ## Write the checked-in contracts anew after a change that is meant
 	BERTH_CONTRACTS=write cargo test --locked --package berth contract

@@ -149,7 +149,12 @@ class Platform:
         return [pid for pid, arguments in self.processes().items() if arguments[1] == "controller"]
 
     def runtime_pids(self) -> list[int]:
-        return sorted(pid for pid, arguments in self.processes().items() if arguments[1] == "runtime")
+        """Runtimes with a model."""
+        return sorted(pid for pid, arguments in self.processes().items() if arguments[1] == "runtime" and not waits(pid))
+
+    def waiting_pids(self) -> list[int]:
+        """Runtimes of the warm pool, which wait for a model."""
+        return sorted(pid for pid, arguments in self.processes().items() if arguments[1] == "runtime" and waits(pid))
 
     def logs(self, lines: int = 30) -> str:
         """The ends of every log, for a person who wants to know why a test failed."""
@@ -237,6 +242,14 @@ class Platform:
     @property
     def url(self) -> str:
         return f"http://{self.address}"
+
+
+def waits(pid: int) -> bool:
+    """Whether it is a process of the warm pool that has no model yet: it has one thread until then."""
+    try:
+        return "--standby" in procs.command_line(pid) and procs.status_fields(pid)["Threads"] == "1"
+    except OSError:
+        return False
 
 
 def is_berth(arguments: list[str]) -> bool:

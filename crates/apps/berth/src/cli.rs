@@ -146,6 +146,9 @@ pub(crate) struct Up {
     /// Listen beyond this machine without TLS: keys and requests can be read on the way
     #[arg(long)]
     pub(crate) insecure_listen_in_the_clear: bool,
+    /// Processes that have loaded ONNX Runtime and wait for a model [default: 1 where a service has `minReplicas: 0`, else 0]
+    #[arg(long, value_name = "N", env = "BERTH_WARM_POOL", value_parser = clap::value_parser!(u32).range(..=i64::from(controller::WARM_POOL_MAX)))]
+    pub(crate) warm_pool: Option<u32>,
 }
 
 /// Serve a model.

@@ -21,6 +21,7 @@ use crate::{
     error::{ApiError, Error},
     gateway_process::GatewayState,
     metrics::Metrics,
+    orchestrator::warm::Pool,
     snapshot::Publisher,
     windows::Windows,
 };
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) deployer: Deployer,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) gateway: watch::Receiver<GatewayState>,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) windows: Arc<Windows>,
     pub(crate) supervisor: Supervisor,

@@ -30,7 +30,7 @@ mod reconcile;
 mod snapshot;
 mod windows;
 
-pub use config::{Args, Config};
+pub use config::{Args, Config, WARM_POOL_MAX};
 pub use error::{Error, Status};
 
 /// Time for everything to stop: the gateway's and then the replicas' own grace, and a little.
@@ -79,14 +79,11 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
     let (metrics, imports) = (Arc::new(metrics::Metrics::new()), Arc::new(RwLock::new(())));
     let windows = Arc::new(windows::Windows::default());
     let wake = Arc::clone(db.wake());
+    let executable = config.executable.clone();
+    let pool = Arc::new(orchestrator::warm::Pool::new(executable, data_dir, supervisor.clone(), Arc::clone(&wake)));
     let reconciler = reconcile::Reconciler {
         db: db.clone(),
-        orchestrator: orchestrator::process::Processes::new(
-            config.executable.clone(),
-            data_dir,
-            supervisor.clone(),
-            wake,
-        ),
+        orchestrator: orchestrator::process::Processes::new(Arc::clone(&pool), data_dir, supervisor.clone(), wake),
         publisher: Arc::clone(&publisher),
         store: store.clone(),
         metrics: Arc::clone(&metrics),
@@ -104,6 +101,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         deployer: deploy::Deployer::new(db, store, imports),
         publisher,
         gateway: keeper.state(),
+        pool,
         metrics,
         windows,
         supervisor: supervisor.clone(),

@@ -1,18 +1,21 @@
 //! What the controller and dashboards ask this process: `/livez`, `/status`, `/metrics`.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::{StatusCode, header},
     response::IntoResponse,
     routing::get,
 };
 use resources::{condition::Condition, digest::OutputCounts};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     backend::ort::Optimisation,
     digest::Digests,
+    load::findings::Findings,
     metrics,
     registry::{Model, Registry},
 };
@@ -51,6 +54,9 @@ pub struct ModelStatus {
     pub conditions: Vec<Condition>,
     /// Answers by output and category since the process started, so that revisions can be compared.
     pub outputs: Vec<OutputCounts>,
+    /// What the trials of the model came to, for its next replica.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Findings>,
 }
 
 /// Where a model is.
@@ -114,10 +120,27 @@ fn model_status(model: &Model) -> ModelStatus {
         outputs: model.digests().map(Digests::read).unwrap_or_default(),
         busy_ms: model.busy().map(|busy| u64::try_from(busy.as_millis()).unwrap_or(u64::MAX)),
         conditions: report.map(|report| report.conditions.clone()).unwrap_or_default(),
+        findings: report.and_then(|report| report.findings.clone()),
     }
 }
 
-async fn answer_status(State(shared): State<Shared>) -> Json<Status> {
+/// Longest wait of one question for the load to end; who wants to wait longer asks again.
+const WAIT_MS_MAX: u64 = 30_000;
+
+/// How `/status` is asked.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Question {
+    /// Milliseconds to wait for the load to end before the answer is given.
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn answer_status(State(shared): State<Shared>, Query(question): Query<Question>) -> Json<Status> {
+    if question.wait_ms > 0 {
+        let time = Duration::from_millis(question.wait_ms.min(WAIT_MS_MAX));
+        // An answer is given either way.
+        drop(tokio::time::timeout(time, shared.registry.settled()).await);
+    }
     Json(status(&shared.registry, &shared.sandbox))
 }
 

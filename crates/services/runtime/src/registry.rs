@@ -11,13 +11,14 @@ use std::{
 
 use inference::{InferError, InferRequest, InferResponse, ModelMetadata, Tensor, contract};
 use resources::condition::Condition;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::ort::Optimisation,
     digest::Digests,
     embedder::Embedder,
+    load::findings::Findings,
     metrics::{Counters, Runs},
     openapi::Example,
     size,
@@ -42,6 +43,8 @@ pub struct Model {
     digests: OnceLock<Digests>,
     loaded: OnceLock<Loaded>,
     failure: OnceLock<String>,
+    /// Notified when either is set.
+    settled: Notify,
 }
 
 /// A model that answers.
@@ -67,6 +70,8 @@ pub struct Report {
     pub conditions: Vec<Condition>,
     /// A request that the model is known to answer.
     pub example: Option<Example>,
+    /// What the trials came to, where that holds for other replicas too.
+    pub findings: Option<Findings>,
 }
 
 /// Runs requests against one loaded model.
@@ -141,6 +146,19 @@ impl Registry {
         !self.draining() && self.models.iter().all(|model| model.ready())
     }
 
+    /// Waits until no model is being loaded any more, or the process drains.
+    pub async fn settled(&self) {
+        let models = async {
+            for model in self.models.iter() {
+                model.settled().await;
+            }
+        };
+        tokio::select! {
+            () = models => {}
+            () = self.draining.cancelled() => {}
+        }
+    }
+
     /// Every model, loaded or not.
     pub fn models(&self) -> Vec<Arc<Model>> {
         self.models.to_vec()
@@ -169,6 +187,7 @@ impl Model {
             digests: OnceLock::new(),
             loaded: OnceLock::new(),
             failure: OnceLock::new(),
+            settled: Notify::new(),
         }
     }
 
@@ -176,11 +195,24 @@ impl Model {
     pub fn load(&self, loaded: Loaded) {
         drop(self.digests.set(Digests::of(&loaded.metadata)));
         drop(self.loaded.set(loaded));
+        self.settled.notify_waiters();
     }
 
     /// Says why the model will not become ready.
     pub fn fail(&self, reason: String) {
         drop(self.failure.set(reason));
+        self.settled.notify_waiters();
+    }
+
+    /// Waits until the model is loaded or has failed.
+    pub async fn settled(&self) {
+        let notified = self.settled.notified();
+        let mut notified = std::pin::pin!(notified);
+        // Before the look, so that what happens between the two is not missed.
+        notified.as_mut().enable();
+        if !self.ready() && self.failure().is_none() {
+            notified.await;
+        }
     }
 
     /// Why the model will not become ready.

@@ -304,3 +304,18 @@ async fn a_share_of_the_traffic_is_no_revision_and_outlives_the_controller() {
     }
     assert!(!reasons.iter().any(|reason| reason == "PlanRefused"), "{reasons:?}");
 }
+
+#[tokio::test]
+async fn as_many_processes_wait_as_were_asked_for() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 1).await;
+    it.settle().await;
+    // No service may be without a replica.
+    assert_eq!(it.fake.state().warm, 0);
+    it.reconciler.config.warm_pool = Some(3);
+    it.settle().await;
+    assert_eq!(it.fake.state().warm, 3);
+    it.reconciler.config.warm_pool = Some(0);
+    it.settle().await;
+    assert_eq!(it.fake.state().warm, 0);
+}
