@@ -19,6 +19,7 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
     checker.ids_are_unique();
     checker.acts_once_on_what_is_there();
     checker.starts_what_is_wanted();
+    checker.keeps_within_bounds();
     checker.routes_all_that_answers_and_nothing_else();
     checker.shares_out_all_the_traffic();
     checker.stops_only_what_gets_no_requests();
@@ -103,8 +104,37 @@ impl<'a> Checker<'a> {
             let Action::Start { service, revision } = action else { continue };
             let desired = self.input.services.iter().find(|desired| &desired.name == service);
             let wanted = desired.filter(|desired| !desired.deleting).and_then(|desired| desired.find(*revision));
-            if !wanted.is_some_and(|desired| desired.bundle_present && desired.min_replicas > 0) {
+            if !wanted.is_some_and(|desired| desired.bundle_present && (desired.replicas > 0 || !desired.completed)) {
                 self.say(format!("revision {revision} of {service} is started and not wanted"));
+            }
+        }
+    }
+
+    /// No revision that is kept is asked to have fewer or more replicas than the service may have, none where something waits.
+    fn keeps_within_bounds(&mut self) {
+        for service in self.input.services.iter().filter(|service| !service.deleting) {
+            let (name, bounds) = (&service.name, service.bounds);
+            for desired in &service.revisions {
+                let (revision, replicas) = (desired.revision, desired.replicas);
+                if bounds.clamp(replicas) != replicas {
+                    self.say(format!("revision {revision} of {name} is to have {replicas} replicas, out of bounds"));
+                }
+                let starts = self.plan.actions.iter().filter(
+                    |action| matches!(action, Action::Start { service, revision: of } if service == name && *of == revision),
+                );
+                let mine = |replica: &&ObservedReplica| {
+                    &replica.service == name && replica.revision == revision && replica.is_active()
+                };
+                let staying =
+                    self.input.replicas.iter().filter(mine).filter(|replica| !self.taken.contains(&replica.id));
+                let (started, there) = (starts.count(), staying.count());
+                if started > 0 && started + there > count(bounds.max) {
+                    self.say(format!("revision {revision} of {name} would have {} replicas", started + there));
+                }
+            }
+            let newest = service.revisions.last().filter(|newest| newest.replicas == 0);
+            if newest.is_some() && service.held > 0 && service.revisions.iter().all(|desired| desired.replicas == 0) {
+                self.say(format!("{} requests wait for {name}, which is to have no replicas", service.held));
             }
         }
     }
@@ -207,7 +237,8 @@ impl<'a> Checker<'a> {
                 replica.silent_since_ms.is_some_and(|since_ms| self.input.now_ms >= since_ms + SILENT_MS_MAX)
             };
             let answering = ready.filter(|replica| !hung(replica)).count();
-            let wanted = service.revisions.last().is_some_and(|newest| newest.min_replicas > 0);
+            let idle = service.bounds.min == 0 && service.held == 0;
+            let wanted = !idle || service.revisions.last().is_some_and(|newest| newest.replicas > 0);
             if wanted && answering > 0 && self.staying(service).next().is_none() {
                 self.say(format!("every replica of {} that answers would leave", service.name));
             }
@@ -223,7 +254,7 @@ impl<'a> Checker<'a> {
             let complete = replaces
                 || !shares
                     && self.staying(service).filter(|replica| replica.revision == newest.revision).count()
-                        >= count(newest.min_replicas);
+                        >= count(newest.replicas.max(1));
             let fallback = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
             let Some(fallback) = fallback.filter(|_| !complete) else { continue };
             let staying = self.staying(service).filter(|replica| replica.revision == fallback.revision).count();
@@ -233,7 +264,7 @@ impl<'a> Checker<'a> {
                 .iter()
                 .filter_map(|action| if let Action::Leave { replica, .. } = action { self.find(replica) } else { None })
                 .any(|replica| replica.service == service.name && replica.revision == fallback.revision);
-            if leaving && staying < count(fallback.min_replicas) {
+            if leaving && staying < count(fallback.replicas) {
                 self.say(format!(
                     "revision {} of {} is given up before revision {} is complete",
                     fallback.revision, service.name, newest.revision

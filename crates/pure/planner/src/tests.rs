@@ -16,6 +16,8 @@ fn scripts_give_the_plans_they_say() {
         ("limits", include_str!("scripts/limits.txt")),
         ("stuck", include_str!("scripts/stuck.txt")),
         ("canary", include_str!("scripts/canary.txt")),
+        ("scale", include_str!("scripts/scale.txt")),
+        ("scaled_rollout", include_str!("scripts/scaled_rollout.txt")),
     ];
     let wrong: Vec<String> = scripts
         .into_iter()

@@ -41,6 +41,9 @@ pub struct RouteService {
     /// What keeps a client with one revision of the split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
+    /// Whether a request that finds no replica starts one, so that the service is ready although none is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wakes: bool,
     /// Revisions that can be named.
     pub revisions: Vec<RouteRevision>,
 }

@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     orchestrator::{Answer, End, Launch, Life, Orchestrator, Seen},
     reconcile::Reconciler,
+    scaler::Scaler,
     snapshot::Publisher,
     windows::Windows,
 };
@@ -171,6 +172,7 @@ impl Fixture {
             store: store.clone(),
             metrics: Arc::clone(&metrics),
             windows: Arc::clone(&windows),
+            scaler: Scaler::default(),
             config: config.clone(),
             gateway: gateway.clone(),
             imports: Arc::clone(&imports),

@@ -26,6 +26,7 @@ mod names;
 mod observe;
 mod orchestrator;
 mod reconcile;
+mod scaler;
 mod snapshot;
 mod windows;
 
@@ -90,6 +91,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         store: store.clone(),
         metrics: Arc::clone(&metrics),
         windows: Arc::clone(&windows),
+        scaler: scaler::Scaler::default(),
         config: config.clone(),
         gateway: keeper.state(),
         imports: Arc::clone(&imports),

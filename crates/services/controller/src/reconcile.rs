@@ -24,6 +24,7 @@ use crate::{
     names,
     observe::Observation,
     orchestrator::{End, Launch, Life, Orchestrator},
+    scaler::{Scale, Scaler},
     snapshot::Publisher,
     windows::Windows,
 };
@@ -47,6 +48,8 @@ pub(crate) struct Reconciler<O> {
     pub(crate) metrics: Arc<Metrics>,
     /// What the gateway counted.
     pub(crate) windows: Arc<Windows>,
+    /// What it makes of that.
+    pub(crate) scaler: Scaler,
     pub(crate) config: Config,
     /// Where services are reached.
     pub(crate) gateway: watch::Receiver<GatewayState>,
@@ -90,7 +93,8 @@ impl<O: Orchestrator> Reconciler<O> {
 
     /// One pass. Gives when the next is due, milliseconds.
     pub(crate) async fn pass(&mut self) -> Result<Option<u64>, Error> {
-        let observation = self.observe().await?;
+        let mut observation = self.observe().await?;
+        observation.scale = self.scaler.decide(&observation, &self.windows);
         let input = observation.input();
         let plan = plan(&input);
         let broken = check(&input, &plan);
@@ -102,7 +106,7 @@ impl<O: Orchestrator> Reconciler<O> {
         let generation = self.publisher.publish(Some(plan.routes.clone())).await?;
         self.act(&observation, &plan, generation).await?;
         self.tidy(&observation).await;
-        self.metrics.passed(&input, self.publisher.generation());
+        self.metrics.passed(&input, &plan, self.publisher.generation());
         Ok(plan.wake_at_ms)
     }
 
@@ -122,6 +126,7 @@ impl<O: Orchestrator> Reconciler<O> {
             bundles,
             machine: self.orchestrator.machine(),
             gateway_acknowledged: self.publisher.acknowledged(),
+            scale: Scale::default(),
         })
     }
 

@@ -206,8 +206,9 @@ impl Gateway {
             }
             Route::Model(route) => {
                 let (service, aim) = find(&table, key, route, &head.headers)?;
+                // A replica says itself that it is ready; while there is none, nobody is woken by the question.
                 if route.ready && service.target(aim).is_none_or(|target| target.upstreams.is_empty()) {
-                    return Ok(own::health("ready", false));
+                    return Ok(own::health("ready", service.answers(aim)));
                 }
                 drop(table);
                 let infers = route.action == Action::Infer;
@@ -301,7 +302,7 @@ impl Gateway {
         }
         let unready = service.target(aim).is_none_or(|target| target.upstreams.is_empty());
         if method == GrpcMethod::ModelReady && unready {
-            return Ok(own::grpc_flag(false));
+            return Ok(own::grpc_flag(service.answers(aim)));
         }
         let deadline = asked.started + asked_for.map_or(service.timeout, |time| time.min(service.timeout));
         let shares = Shares { gateway: Some(gateway), service: Some(admit_to(&service)?), replica: None };

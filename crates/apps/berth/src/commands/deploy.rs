@@ -184,6 +184,9 @@ fn new(name: ServiceName) -> InferenceService {
     let predictor = Predictor {
         model,
         min_replicas: None,
+        max_replicas: None,
+        scale_metric: None,
+        scale_target: None,
         container_concurrency: None,
         timeout: None,
         batcher: None,
@@ -193,7 +196,7 @@ fn new(name: ServiceName) -> InferenceService {
         api_version: API_VERSION.to_owned(),
         kind: "InferenceService".to_owned(),
         metadata: ObjectMeta::named(name),
-        spec: InferenceServiceSpec { predictor, traffic: None },
+        spec: InferenceServiceSpec { predictor, traffic: None, slo: None },
         status: None,
     }
 }

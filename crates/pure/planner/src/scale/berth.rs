@@ -73,6 +73,13 @@ impl Default for State {
     }
 }
 
+impl State {
+    /// So many replicas run, and what for is not known.
+    pub(super) fn begun(now_ms: u64, replicas: u32) -> Self {
+        Self { needed: VecDeque::from([(now_ms, replicas)]), busy_at_ms: now_ms, last: replicas, ..Self::default() }
+    }
+}
+
 /// The parts of a decision, for its sentence.
 struct Parts {
     level: Level,
