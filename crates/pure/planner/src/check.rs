@@ -8,7 +8,7 @@ use resources::{
 };
 
 use crate::{
-    input::{DesiredService, Input, ObservedReplica, Phase},
+    input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase},
     output::{Action, Plan},
     service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, processes_max},
 };
@@ -236,9 +236,15 @@ impl<'a> Checker<'a> {
             let hung = |replica: &&ObservedReplica| {
                 replica.silent_since_ms.is_some_and(|since_ms| self.input.now_ms >= since_ms + SILENT_MS_MAX)
             };
-            let answering = ready.filter(|replica| !hung(replica)).count();
+            let answering = ready.clone().filter(|replica| !hung(replica)).count();
             let idle = service.bounds.min == 0 && service.held == 0;
-            let wanted = !idle || service.revisions.last().is_some_and(|newest| newest.replicas > 0);
+            let serves_none =
+                |newest: &DesiredRevision| self.is_completed(service, newest.revision) && newest.replicas == 0;
+            // What answers is to have no replicas, or it is replaced by what is to have none.
+            let mut revisions = ready.clone().filter_map(|replica| service.find(replica.revision));
+            let none =
+                service.revisions.last().is_some_and(serves_none) || revisions.all(|desired| desired.replicas == 0);
+            let wanted = !idle || !none;
             if wanted && answering > 0 && self.staying(service).next().is_none() {
                 self.say(format!("every replica of {} that answers would leave", service.name));
             }
