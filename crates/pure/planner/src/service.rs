@@ -128,15 +128,17 @@ impl<'a> Scope<'a> {
         self.ready(desired.revision).count() >= count(self.goal(desired))
     }
 
-    /// Replicas that a revision is to have. One that was never complete has to show that it starts; the newest begins with as many
-    /// as the one that it replaces, or its share of them, so that it can take over what that one answers.
+    /// Replicas that a revision is to have. One that is not complete has to show that it starts; it begins with its share of as many
+    /// as the other one has, the one that it replaces or is to be shifted back from, so that it can take over what that one answers.
     pub(crate) fn goal(&self, desired: &DesiredRevision) -> u32 {
         if self.is_completed(desired) {
             return desired.replicas;
         }
         let is_newest = self.newest().is_some_and(|newest| newest.revision == desired.revision);
-        let replaced = self.predecessor().filter(|_| is_newest).map_or(0, |before| before.replicas);
-        let share = replaced.saturating_mul(self.wanted_percent()).div_ceil(traffic::ALL);
+        let percent = self.wanted_percent();
+        let (other, percent) =
+            if is_newest { (self.predecessor(), percent) } else { (self.newest(), traffic::ALL - percent) };
+        let share = other.map_or(0, |other| other.replicas.saturating_mul(percent).div_ceil(traffic::ALL));
         desired.replicas.max(share.min(self.service.bounds.max)).max(1)
     }
 

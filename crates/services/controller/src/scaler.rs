@@ -64,6 +64,8 @@ pub(crate) struct Scale {
 pub(crate) struct Scaler {
     known: BTreeMap<(ServiceName, Revision), Known>,
     starts: BTreeMap<ServiceName, VecDeque<(ReplicaId, u64)>>,
+    /// Replicas that the revisions of a service were to have together.
+    totals: BTreeMap<ServiceName, u32>,
     seen_ms: u64,
 }
 
@@ -74,6 +76,8 @@ struct Known {
     /// Milliseconds of the last window that are there; less than all of it while it is a part.
     last_ms: u64,
     memory: Memory,
+    /// Percent of the requests that it got.
+    percent: u32,
     replicas: u32,
     why: String,
 }
@@ -108,6 +112,7 @@ impl Scaler {
         self.seen_ms = news.last().map_or(self.seen_ms, |last| last.end_ms);
         self.known.retain(|key, _| scale.wanted.contains_key(key));
         self.starts.retain(|name, _| scale.held.contains_key(name));
+        self.totals.retain(|name, _| scale.held.contains_key(name));
         scale
     }
 
@@ -127,9 +132,11 @@ impl Scaler {
             let start_ms = self.start_ms(name);
             let known = self.known.entry(key).or_insert_with(|| Known::begun(scope, row));
             let percent = shares.iter().find(|share| share.revision == row.revision).map_or(0, |share| share.percent);
-            decided.push((row.revision, known.decide(scope, row, (percent, start_ms))));
+            let least = known.shifted(scope, percent, self.totals.get(name).copied().unwrap_or(0));
+            decided.push((row.revision, if least > 0 { least } else { known.decide(scope, row, (percent, start_ms)) }));
         }
         // Beside one that has replicas another one keeps one: what is to get a share must be there to get it.
+        let mut total = 0_u32;
         let none = decided.iter().all(|(_, replicas)| *replicas == 0) && scope.held == 0;
         for (revision, replicas) in decided {
             let key = (name.clone(), revision);
@@ -142,7 +149,9 @@ impl Scaler {
                 known.replicas = to;
             }
             scale.wanted.insert(key, Wanted { replicas: to, why });
+            total = total.saturating_add(to);
         }
+        self.totals.insert(name.clone(), total);
     }
 
     /// Notes how long replicas took that became ready.
@@ -173,7 +182,19 @@ impl Known {
         let replicas = scope.bounds.clamp(scope.rows(row.revision));
         let memory = Memory::begun(scope.now_ms, replicas);
         let why = "nothing was measured yet: as many as there were".to_owned();
-        Self { windows: Vec::new(), last_ms: WINDOW_MS, memory, replicas, why }
+        Self { windows: Vec::new(), last_ms: WINDOW_MS, memory, percent: 0, replicas, why }
+    }
+
+    /// What a revision needs at least that has come to a larger share of the requests: it cannot wait until it sees them.
+    fn shifted(&mut self, scope: &Scope<'_>, percent: u32, total: u32) -> u32 {
+        let before = std::mem::replace(&mut self.percent, percent);
+        let share = scope.bounds.clamp(share_of(total, percent));
+        if before == 0 || percent <= before || share <= self.replicas {
+            return 0;
+        }
+        self.memory = Memory::begun(scope.now_ms, share);
+        self.why = format!("it gets {percent} % of the requests, {before} % before");
+        share
     }
 
     /// How many replicas there should be; as before while nothing new was measured.

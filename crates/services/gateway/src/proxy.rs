@@ -161,6 +161,8 @@ impl Gateway {
                 return Err(no_revision(&call.service.name, &revision));
             }
             if let Some(found) = pick(call, avoid) {
+                let waited_ms = deadline::to_ms(found.at + HOLD_MAX - until);
+                tracing::debug!(service = %call.service.name, waited_ms, "a request that waited goes on");
                 return Ok(found);
             }
             if Instant::now() >= until {

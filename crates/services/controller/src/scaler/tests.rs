@@ -126,3 +126,25 @@ async fn a_change_of_the_numbers_makes_no_revision() {
     it.settle().await;
     assert_eq!((it.db.revisions().await.unwrap().len(), it.fake.ids().len()), (1, 2));
 }
+
+#[tokio::test]
+async fn a_larger_share_finds_its_replicas_at_once() {
+    let scaling = json!({"minReplicas": 1, "maxReplicas": 8, "scaleMetric": "rps", "scaleTarget": 10});
+    let mut it = scaled(scaling.clone()).await;
+    let now_ms = daemon::time::now_ms();
+    load(&mut it, now_ms, 8, (38, 0)).await;
+    it.fake.all_ready();
+    it.settle().await;
+    assert_eq!(scale(&it).await, (4, 4));
+    let mut wanted = manifest("spam", &it.model("spam", 4), 1);
+    wanted["spec"]["predictor"].as_object_mut().unwrap().extend(scaling.as_object().unwrap().clone());
+    for (percent, replicas) in [(20, 1), (80, 4)] {
+        wanted["spec"]["predictor"]["canaryTrafficPercent"] = json!(percent);
+        let (status, body) = it.call("PUT", "/inferenceservices/spam", Some(wanted.clone())).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        it.settle().await;
+        it.fake.all_ready();
+        it.settle().await;
+        assert_eq!(scale(&it).await, (replicas, replicas), "{percent}");
+    }
+}
