@@ -53,8 +53,7 @@ def test_it_goes_up_under_load_and_comes_down(platform: Platform) -> None:
     assert "ScaledUp" in said and "ScaledDown" in said
     shown = platform.berth("describe", "loaded").stdout
     assert "1 to 3 replicas; " in shown and "1 wanted, 1 ready" in shown
-    metrics = platform.berth("get", "loaded").stdout
-    assert "1/1" in metrics
+    assert "1/1" in platform.berth("get", "loaded").stdout
     platform.api("DELETE", "/inferenceservices/loaded")
 
 
@@ -69,7 +68,6 @@ def test_an_idle_service_has_none_and_a_request_brings_it_back(platform: Platfor
         assert has(platform, "idle", 0)
         answer = infer(platform, "idle")
         assert answer.status_code == 200, answer.text
-        print(f"the first answer took {answer.elapsed.total_seconds() * 1000:.0f} ms")
     platform.api("DELETE", "/inferenceservices/idle")
 
 
