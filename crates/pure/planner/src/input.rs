@@ -6,6 +6,7 @@ use resources::{
     condition::Condition,
     id::{BundleDigest, ReplicaId, Revision, ServiceName},
     inference_service::Sticky,
+    scaling::Bounds,
 };
 
 use crate::history::{Exit, History};
@@ -40,6 +41,10 @@ pub struct DesiredService {
     pub shadow_percent: Option<u32>,
     /// What keeps a client with one revision.
     pub sticky: Option<Sticky>,
+    /// Fewest and most replicas of each revision.
+    pub bounds: Bounds,
+    /// Requests that wait for a replica.
+    pub held: u32,
 }
 
 /// One revision as asked for.
@@ -51,8 +56,10 @@ pub struct DesiredRevision {
     pub bundle: BundleDigest,
     /// Whether the store has the model.
     pub bundle_present: bool,
-    /// Replicas to keep running.
-    pub min_replicas: u32,
+    /// Replicas to keep running now, within the bounds of the service.
+    pub replicas: u32,
+    /// Why so many, in a sentence; empty where nothing decides it.
+    pub why: String,
     /// Longest time for one request, milliseconds.
     pub timeout_ms: u64,
     /// Requests that one replica works on at a time.

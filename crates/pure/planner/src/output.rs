@@ -4,7 +4,7 @@ use resources::{
     condition::Condition,
     id::{ReplicaId, Revision, ServiceName},
     snapshot::RouteService,
-    status::{ReplicaStatus, RevisionTraffic},
+    status::{ReplicaStatus, RevisionTraffic, ScaleStatus},
 };
 
 use crate::history::History;
@@ -103,6 +103,8 @@ pub struct ServicePlan {
     pub latest_rolled_out: Option<Revision>,
     /// Revisions that requests are sent to, newest first; 100 percent in all.
     pub traffic: Vec<RevisionTraffic>,
+    /// How many replicas the newest revision is to have and has, and why.
+    pub scale: ScaleStatus,
     /// Every replica of every revision.
     pub replicas: Vec<ReplicaStatus>,
     /// What was done, what is waited for, and the rule that drove it. The sentences change only when the facts do.

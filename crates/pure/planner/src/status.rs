@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use resources::{
     condition::{Condition, ConditionKind, ConditionStatus},
     id::Revision,
-    status::{ReplicaPhase, ReplicaStatus},
+    status::{ReplicaPhase, ReplicaStatus, ScaleStatus},
 };
 
 use crate::{
@@ -50,6 +50,9 @@ fn ready(scope: &Scope<'_>, newest: &DesiredRevision, predictor: &Condition) -> 
     let number = newest.revision;
     if scope.is_completed(newest) && scope.ready(number).next().is_some() {
         return condition(kind, ConditionStatus::True, "RevisionReady", shares(scope, number));
+    }
+    if scope.is_idle(newest) && scope.stable().is_none_or(|stable| scope.is_idle(stable)) {
+        return Condition { kind, ..predictor.clone() };
     }
     let older = scope.service.revisions.iter().rev().skip(1);
     let serving = older.map(|desired| desired.revision).find(|revision| scope.ready(*revision).next().is_some());
@@ -113,11 +116,16 @@ fn rolled_out(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
 
 fn predictor_ready(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
     let kind = ConditionKind::PredictorReady;
-    let (number, wanted) = (newest.revision, newest.min_replicas);
+    let (number, wanted) = (newest.revision, scope.goal(newest));
     let ready = scope.ready(number).count();
     let counted = format!("{ready} of {wanted} replicas of revision {number} are ready");
     if scope.service.deleting {
         return condition(kind, ConditionStatus::False, "Deleting", counted);
+    }
+    if scope.is_idle(newest) {
+        let message =
+            format!("revision {number} has no replicas while nothing asks for it: the next request starts one");
+        return condition(kind, ConditionStatus::True, "ScaledToZero", message);
     }
     if scope.is_complete(newest) {
         return condition(kind, ConditionStatus::True, "ReplicasReady", counted);
@@ -208,6 +216,14 @@ fn of_replica(kind: ConditionKind, replica: Option<&ObservedReplica>) -> Conditi
 fn by_replica(kind: ConditionKind, replica: Option<&ObservedReplica>) -> Option<Condition> {
     let said = replica?.conditions.iter().find(|condition| condition.kind == kind)?;
     Some(Condition { last_transition_time: None, ..said.clone() })
+}
+
+/// How many replicas the newest revision is to have, has ready, and why.
+pub(crate) fn scale(scope: &Scope<'_>) -> ScaleStatus {
+    let Some(newest) = scope.newest() else { return ScaleStatus::default() };
+    let ready = u32::try_from(scope.ready(newest.revision).count()).unwrap_or(u32::MAX);
+    let desired = if scope.service.deleting { 0 } else { scope.goal(newest) };
+    ScaleStatus { desired, ready, reason: newest.why.clone() }
 }
 
 /// Replicas in order of their revision; one that ended by itself and waits for its next start is shown by its last life.

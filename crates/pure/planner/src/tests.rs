@@ -18,6 +18,8 @@ fn scripts_give_the_plans_they_say() {
         ("stuck_run", include_str!("scripts/stuck_run.txt")),
         ("canary", include_str!("scripts/canary.txt")),
         ("shadow", include_str!("scripts/shadow.txt")),
+        ("scale", include_str!("scripts/scale.txt")),
+        ("scaled_rollout", include_str!("scripts/scaled_rollout.txt")),
     ];
     let wrong: Vec<String> = scripts
         .into_iter()

@@ -11,20 +11,16 @@ const FIRST: u64 = EXPONENT_MIN << PER_OCTAVE_BITS;
 pub const BUCKETS: usize = (17 + 6) << PER_OCTAVE_BITS;
 const SHIFT: u32 = 52 - PER_OCTAVE_BITS;
 
-/// A histogram of milliseconds. In JSON it names only the buckets that counted something.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A histogram of milliseconds. It holds, and names in JSON, only the buckets that counted something: a second of a service
+/// fills a handful of them, and hundreds of seconds are kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Sparse", into = "Sparse")]
 pub struct Histogram {
-    counts: [u32; BUCKETS],
+    /// Bucket and count, in order of the buckets; no count is zero.
+    counts: Vec<(usize, u32)>,
     count: u64,
     sum: f64,
     squares: f64,
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self { counts: [0; BUCKETS], count: 0, sum: 0.0, squares: 0.0 }
-    }
 }
 
 /// The bucket of a duration.
@@ -35,11 +31,26 @@ pub fn bucket(ms: f64) -> usize {
 }
 
 impl Histogram {
+    /// The histogram of counts by bucket, in their order, and of the sum of the durations. How they vary within a bucket is not
+    /// known; that matters less than what the buckets tell.
+    pub fn of(counts: impl IntoIterator<Item = u32>, sum: f64) -> Self {
+        let counts: Vec<(usize, u32)> = counts.into_iter().take(BUCKETS).enumerate().filter(|(_, n)| *n > 0).collect();
+        let (mut count, mut middles, mut squares) = (0_u64, 0.0, 0.0);
+        for (bucket, number) in &counts {
+            let (bucket, number) = (u64::try_from(*bucket).unwrap_or(0), *number);
+            let middle = (lower(bucket) + lower(bucket + 1)) / 2.0;
+            count += u64::from(number);
+            middles += middle * f64::from(number);
+            squares += middle * middle * f64::from(number);
+        }
+        // The sum is exact: the middles are moved to where they give it.
+        let scale = if middles > 0.0 { sum / middles } else { 0.0 };
+        Self { counts, count, sum, squares: squares * scale * scale }
+    }
+
     /// Counts one duration.
     pub fn record(&mut self, ms: f64) {
-        if let Some(count) = self.counts.get_mut(bucket(ms)) {
-            *count = count.saturating_add(1);
-        }
+        self.add(bucket(ms), 1);
         self.count += 1;
         self.sum += ms;
         self.squares += ms * ms;
@@ -50,8 +61,8 @@ impl Histogram {
         if other.count == 0 {
             return;
         }
-        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *mine = mine.saturating_add(*theirs);
+        for (bucket, count) in &other.counts {
+            self.add(*bucket, *count);
         }
         self.count += other.count;
         self.sum += other.sum;
@@ -61,10 +72,11 @@ impl Histogram {
     /// Halves every count: what is old weighs less.
     pub fn halve(&mut self) {
         let mut left = 0_u64;
-        for count in &mut self.counts {
+        for (_, count) in &mut self.counts {
             *count /= 2;
             left += u64::from(*count);
         }
+        self.counts.retain(|(_, count)| *count > 0);
         let share = if self.count == 0 { 0.0 } else { left as f64 / self.count as f64 };
         (self.count, self.sum, self.squares) = (left, self.sum * share, self.squares * share);
     }
@@ -89,15 +101,24 @@ impl Histogram {
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let wanted = share.clamp(0.0, 1.0) * self.count as f64;
         let mut below = 0.0;
-        for (bucket, count) in (0_u64..).zip(&self.counts) {
+        for (bucket, count) in &self.counts {
             let next = below + f64::from(*count);
-            if *count > 0 && next >= wanted {
+            if next >= wanted {
+                let bucket = u64::try_from(*bucket).unwrap_or(0);
                 let (from, to) = (lower(bucket), lower(bucket + 1));
                 return Some(from + (to - from) * ((wanted - below) / f64::from(*count)).clamp(0.0, 1.0));
             }
             below = next;
         }
         None
+    }
+
+    fn add(&mut self, bucket: usize, more: u32) {
+        let at = self.counts.partition_point(|(known, _)| *known < bucket);
+        match self.counts.get_mut(at).filter(|(known, _)| *known == bucket) {
+            Some((_, count)) => *count = count.saturating_add(more),
+            None => self.counts.insert(at, (bucket, more)),
+        }
     }
 }
 
@@ -113,7 +134,6 @@ struct Sparse {
 impl From<Histogram> for Sparse {
     fn from(histogram: Histogram) -> Self {
         let Histogram { counts, sum, squares, .. } = histogram;
-        let counts = counts.into_iter().enumerate().filter(|(_, count)| *count > 0).collect();
         Self { counts, sum, squares }
     }
 }
@@ -123,14 +143,15 @@ impl TryFrom<Sparse> for Histogram {
 
     fn try_from(sparse: Sparse) -> Result<Self, String> {
         let mut histogram = Self { sum: sparse.sum, squares: sparse.squares, ..Self::default() };
-        for (bucket, more) in sparse.counts {
-            let known = histogram.counts.get_mut(bucket);
-            let count = known.ok_or_else(|| format!("bucket {bucket} is not below {BUCKETS}"))?;
-            *count = count.saturating_add(more);
+        for (bucket, more) in sparse.counts.into_iter().filter(|(_, more)| *more > 0) {
+            if bucket >= BUCKETS {
+                return Err(format!("bucket {bucket} is not below {BUCKETS}"));
+            }
+            histogram.add(bucket, more);
             histogram.count += u64::from(more);
         }
-        if !(sparse.sum.is_finite() && sparse.squares.is_finite()) {
-            return Err("`sum` and `squares` must be numbers".to_owned());
+        if !(sparse.sum.is_finite() && sparse.squares.is_finite() && sparse.sum >= 0.0 && sparse.squares >= 0.0) {
+            return Err("`sum` and `squares` must be numbers and not negative".to_owned());
         }
         Ok(histogram)
     }
@@ -175,6 +196,21 @@ mod tests {
         assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), histogram);
         let wrong = format!(r#"{{"counts":[[{BUCKETS},1]],"sum":1.0,"squares":1.0}}"#);
         assert!(serde_json::from_str::<Histogram>(&wrong).is_err());
+    }
+
+    #[test]
+    fn counts_by_bucket_give_the_same_histogram() {
+        let (mut recorded, mut counts) = (Histogram::default(), [0; BUCKETS]);
+        for number in 1..=1000 {
+            let ms = f64::from(number) / 3.0;
+            recorded.record(ms);
+            counts[bucket(ms)] += 1;
+        }
+        let given = Histogram::of(counts, recorded.sum);
+        assert_eq!((given.count(), given.quantile(0.99)), (1000, recorded.quantile(0.99)));
+        assert!((given.mean().unwrap() - recorded.mean().unwrap()).abs() < 1e-9);
+        assert!((given.variation().unwrap() - recorded.variation().unwrap()).abs() < 0.02);
+        assert_eq!(Histogram::of([0; BUCKETS], 0.0), Histogram::default());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod inference_service;
 pub mod manifest;
 pub mod meta;
 pub mod quantity;
+pub mod scaling;
 pub mod snapshot;
 pub mod status;
 pub mod window;

@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     orchestrator::warm::Pool,
     snapshot::Publisher,
+    windows::Windows,
 };
 
 mod body;
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) gateway: watch::Receiver<GatewayState>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) windows: Arc<Windows>,
     pub(crate) supervisor: Supervisor,
 }
 
@@ -101,7 +103,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/keys/{key}", delete(keys::revoke))
         .route("/status", get(status::read))
         .route("/shutdown", post(status::shut_down))
-        .route("/internal/gateway-snapshot", get(gateway::next));
+        .route("/internal/gateway-snapshot", get(gateway::next))
+        .route(
+            "/internal/gateway-window",
+            post(gateway::window).layer(DefaultBodyLimit::max(gateway::WINDOW_BYTES_MAX)),
+        );
     Router::new()
         .nest(BASE, api)
         .route("/metrics", get(metrics))

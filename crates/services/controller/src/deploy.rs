@@ -10,6 +10,7 @@ use resources::{
     id::{BundleDigest, Revision},
     inference_service::{InferenceService, Predictor},
     manifest::{StorageSource, storage_source},
+    scaling::Bounds,
 };
 use store::Store;
 use tokio::sync::{RwLock, Semaphore};
@@ -70,7 +71,8 @@ impl Deployer {
         Ok(created)
     }
 
-    /// Changes a service. A change of its predictor or its model makes a new revision, unless it only shifts traffic; no change
+    /// Changes a service. A change of its predictor or its model makes a new revision, unless it only shifts traffic or changes how many
+    /// replicas there are; no change
     /// changes nothing.
     pub(crate) async fn replace(&self, object: InferenceService) -> Result<InferenceService, ApiError> {
         let name = object.metadata.name.clone();
@@ -92,9 +94,15 @@ impl Deployer {
         let shifted = before.spec.predictor.canary_traffic_percent != after.spec.predictor.canary_traffic_percent
             || before.spec.traffic != after.spec.traffic
             || before.spec.shadow != after.spec.shadow;
-        let updated = write.update_service(&object, changed || shifted).await?;
+        let scaled = !before.spec.predictor.scales_as(&after.spec.predictor) || before.spec.slo != after.spec.slo;
+        let updated = write.update_service(&object, changed || shifted || scaled).await?;
         if shifted && !changed {
             write.event(Severity::Normal, name.as_str(), "Updated", &shift(&object)).await?;
+        }
+        if scaled && !changed {
+            let Bounds { min, max } = Bounds::of(&object.spec);
+            let message = if min == max { format!("{min} replicas") } else { format!("{min} to {max} replicas") };
+            write.event(Severity::Normal, name.as_str(), "Updated", &message).await?;
         }
         if changed {
             let number = Revision(latest.map_or(1, |latest| latest.revision.0 + 1));

@@ -29,7 +29,9 @@ use crate::{
     names,
     orchestrator::{Answer, End, Launch, Life, Orchestrator, Seen, Started, warm::Pool},
     reconcile::Reconciler,
+    scaler::Scaler,
     snapshot::Publisher,
+    windows::Windows,
 };
 
 /// Processes that live on while controllers come and go.
@@ -177,6 +179,7 @@ impl Fixture {
         let store = Store::open(&data_dir.join("store")).unwrap();
         let publisher = Arc::new(Publisher::open(db.clone()).await.unwrap());
         let (metrics, imports) = (Arc::new(Metrics::new()), Arc::new(RwLock::new(())));
+        let windows = Arc::new(Windows::default());
         let (_, gateway) = watch::channel(GatewayState { listen, pid: None, message: String::new() });
         let reconciler = Reconciler {
             db: db.clone(),
@@ -184,6 +187,8 @@ impl Fixture {
             publisher: Arc::clone(&publisher),
             store: store.clone(),
             metrics: Arc::clone(&metrics),
+            windows: Arc::clone(&windows),
+            scaler: Scaler::default(),
             config: config.clone(),
             gateway: gateway.clone(),
             imports: Arc::clone(&imports),
@@ -195,7 +200,8 @@ impl Fixture {
         let stop = supervisor.clone();
         let (program, wake) = (config.executable.clone(), Arc::clone(api_db.wake()));
         let pool = Arc::new(Pool::new(program, &data_dir, supervisor.clone(), wake));
-        let inner = api::Inner { config, db: api_db, deployer, publisher: shown, gateway, pool, metrics, supervisor };
+        let inner =
+            api::Inner { config, db: api_db, deployer, publisher: shown, gateway, pool, metrics, windows, supervisor };
         let router = api::router(api::App::new(inner));
         Self { home, fake, db, publisher, reconciler, router, supervisor: stop }
     }

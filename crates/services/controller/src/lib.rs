@@ -26,7 +26,9 @@ mod names;
 mod observe;
 mod orchestrator;
 mod reconcile;
+mod scaler;
 mod snapshot;
+mod windows;
 
 pub use config::{Args, Config, WARM_POOL_MAX};
 pub use error::{Error, Status};
@@ -75,6 +77,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
     let socket = data_dir.join("run/control.sock");
     let listener = bind_unix(&socket).map_err(|source| Error::Io { action: "listen on", path: socket, source })?;
     let (metrics, imports) = (Arc::new(metrics::Metrics::new()), Arc::new(RwLock::new(())));
+    let windows = Arc::new(windows::Windows::default());
     let wake = Arc::clone(db.wake());
     let executable = config.executable.clone();
     let pool = Arc::new(orchestrator::warm::Pool::new(executable, data_dir, supervisor.clone(), Arc::clone(&wake)));
@@ -84,6 +87,8 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         publisher: Arc::clone(&publisher),
         store: store.clone(),
         metrics: Arc::clone(&metrics),
+        windows: Arc::clone(&windows),
+        scaler: scaler::Scaler::default(),
         config: config.clone(),
         gateway: keeper.state(),
         imports: Arc::clone(&imports),
@@ -98,6 +103,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         gateway: keeper.state(),
         pool,
         metrics,
+        windows,
         supervisor: supervisor.clone(),
     });
     let limits = ServerLimits { connections_max: CONNECTIONS_MAX, same_user_only: true, ..ServerLimits::default() };

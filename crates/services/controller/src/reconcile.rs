@@ -23,7 +23,9 @@ use crate::{
     metrics::Metrics,
     observe::Observation,
     orchestrator::{End, Launch, Life, Orchestrator, Started},
+    scaler::{Scale, Scaler},
     snapshot::Publisher,
+    windows::Windows,
 };
 
 mod say;
@@ -43,6 +45,10 @@ pub(crate) struct Reconciler<O> {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) store: Store,
     pub(crate) metrics: Arc<Metrics>,
+    /// What the gateway counted.
+    pub(crate) windows: Arc<Windows>,
+    /// What it makes of that.
+    pub(crate) scaler: Scaler,
     pub(crate) config: Config,
     /// Where services are reached.
     pub(crate) gateway: watch::Receiver<GatewayState>,
@@ -86,7 +92,8 @@ impl<O: Orchestrator> Reconciler<O> {
 
     /// One pass. Gives when the next is due, milliseconds.
     pub(crate) async fn pass(&mut self) -> Result<Option<u64>, Error> {
-        let observation = self.observe().await?;
+        let mut observation = self.observe().await?;
+        observation.scale = self.scaler.decide(&observation, &self.windows);
         let input = observation.input();
         let plan = plan(&input);
         let broken = check(&input, &plan);
@@ -99,7 +106,7 @@ impl<O: Orchestrator> Reconciler<O> {
         self.act(&observation, &plan, generation).await?;
         self.orchestrator.keep_warm(self.warm_processes(&observation));
         self.tidy(&observation).await;
-        self.metrics.passed(&input, self.publisher.generation());
+        self.metrics.passed(&input, &plan, self.publisher.generation());
         Ok(plan.wake_at_ms)
     }
 
@@ -119,6 +126,7 @@ impl<O: Orchestrator> Reconciler<O> {
             bundles,
             machine: self.orchestrator.machine(),
             gateway_acknowledged: self.publisher.acknowledged(),
+            scale: Scale::default(),
         })
     }
 
@@ -182,6 +190,9 @@ impl<O: Orchestrator> Reconciler<O> {
             if let Action::Forget { replica } = action {
                 self.orchestrator.forget(replica);
                 self.remove_socket(observation, replica);
+            }
+            if let Action::Remove { service } = action {
+                self.windows.forget(service);
             }
         }
         Ok(())

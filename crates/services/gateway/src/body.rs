@@ -447,7 +447,7 @@ impl DownBody {
                 }
             }
             Some(Err(error)) => exchange.note_broken(error),
-            None => {}
+            None => exchange.note_end(),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     headers,
     limit::Share,
     metrics::{Metrics, RevisionMetrics},
+    window::Answered,
 };
 
 /// Numbers of gRPC's statuses end here; another number is `UNKNOWN`.
@@ -33,8 +34,11 @@ pub(crate) struct Shares {
 pub(crate) struct Exchange {
     protocol: Protocol,
     started: Instant,
+    sent: Option<Instant>,
     deadline: Instant,
     code: u16,
+    /// Whether the code is the replica's last word.
+    settled: bool,
     metrics: Arc<Metrics>,
     revision: Arc<RevisionMetrics>,
     request_id: HeaderValue,
@@ -56,6 +60,8 @@ pub(crate) struct Begun {
     pub protocol: Protocol,
     /// When the request's head was there.
     pub started: Instant,
+    /// When it went to its replica; nothing for one that is no prediction, which says nothing about the load.
+    pub sent: Option<Instant>,
     /// When the answer must be over.
     pub deadline: Instant,
     /// Where it is counted.
@@ -71,13 +77,14 @@ pub(crate) struct Begun {
 impl Exchange {
     /// A request whose answer has begun.
     pub(crate) fn new<B>(begun: Begun, metrics: Arc<Metrics>, answer: &Response<B>) -> Self {
-        let Begun { protocol, started, deadline, revision, request_id, shares, spans } = begun;
-        let code = match protocol {
-            Protocol::Rest => answer.status().as_u16(),
+        let Begun { protocol, started, sent, deadline, revision, request_id, shares, spans } = begun;
+        let (code, settled) = match protocol {
+            Protocol::Rest => (answer.status().as_u16(), true),
             // Trailers bring it; without any the call has no outcome.
-            Protocol::Grpc => grpc_status(answer.headers()).unwrap_or(GRPC_UNKNOWN),
+            Protocol::Grpc => grpc_status(answer.headers()).map_or((GRPC_UNKNOWN, false), |code| (code, true)),
         };
-        Self { protocol, started, deadline, code, metrics, revision, request_id, broken: false, spans, _shares: shares }
+        let (broken, _shares) = (false, shares);
+        Self { protocol, started, sent, deadline, code, settled, metrics, revision, request_id, broken, spans, _shares }
     }
 
     /// When the answer must be over.
@@ -88,8 +95,13 @@ impl Exchange {
     /// Reads the outcome of a gRPC call.
     pub(crate) fn note_trailers(&mut self, trailers: &HeaderMap) {
         if let Some(code) = grpc_status(trailers).filter(|_| self.protocol == Protocol::Grpc) {
-            self.code = code;
+            (self.code, self.settled) = (code, true);
         }
+    }
+
+    /// The replica has said all that it says.
+    pub(crate) fn note_end(&mut self) {
+        self.settled = true;
     }
 
     /// The answer broke off.
@@ -102,13 +114,21 @@ impl Exchange {
 }
 
 impl Exchange {
+    /// Whether it failed by the replica's fault. A client that left before the outcome says nothing about that.
+    fn failed(&self) -> bool {
+        let code = match self.protocol {
+            Protocol::Rest => self.code >= 500,
+            Protocol::Grpc => is_server_error(self.code),
+        };
+        self.broken || (self.settled && code)
+    }
+
     fn tell(&self, span: &Span) {
         match self.protocol {
             Protocol::Rest => span.answered(StatusCode::from_u16(self.code).unwrap_or_default()),
             Protocol::Grpc => {
                 span.set("rpc.grpc.status_code", i64::from(self.code));
-                // What gRPC's conventions call a server's error: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED and 13 to 15.
-                if matches!(self.code, 2 | 4 | 12 | 13 | 14 | 15) {
+                if is_server_error(self.code) {
                     span.fail("server error");
                 }
             }
@@ -121,7 +141,12 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
+        let now = Instant::now();
+        let took = now - self.started;
+        if let Some(sent) = self.sent {
+            let answered = Answered { latency: took, service: now - sent, failed: self.failed() };
+            self.revision.counts.answered(answered);
+        }
         self.metrics.answered(&self.revision, self.protocol, self.code, took);
         self.spans.iter().filter(|span| span.is_on()).for_each(|span| self.tell(span));
         tracing::debug!(
@@ -132,6 +157,11 @@ impl Drop for Exchange {
             "answered"
         );
     }
+}
+
+/// What gRPC's conventions call a server's error: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED and 13 to 15.
+fn is_server_error(code: u16) -> bool {
+    matches!(code, 2 | 4 | 12 | 13 | 14 | 15)
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u16> {

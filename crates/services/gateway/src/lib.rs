@@ -31,6 +31,7 @@ mod own;
 mod peek;
 mod pool;
 mod proxy;
+mod report;
 mod retry;
 mod route;
 mod shadow;
@@ -41,6 +42,7 @@ mod statistics;
 mod table;
 mod tls;
 mod watch;
+mod window;
 
 pub use config::{Args, Config, Limits};
 pub use error::Error;
@@ -95,10 +97,14 @@ pub async fn start(config: &Config, supervisor: &Supervisor, tracing: Tracing) -
         held_bytes: limit::Counter::default(),
         mirrors: limit::Counter::default(),
         outliers: Arc::default(),
+        missed: Arc::default(),
     });
     let control = config.data_dir.join("run/control.sock");
+    let missed = Arc::clone(&gateway.missed);
+    let reporter = report::Reporter::new(control.clone(), Arc::clone(&gateway.tables), missed);
     let watcher = watch::Watcher::new(control, store, Arc::clone(&gateway.tables), Arc::clone(&gateway.metrics));
     watcher.restore();
+    supervisor.spawn("report", OnExit::StopProcess, reporter.run(supervisor.clone()));
     spawn(supervisor, (listener, admin), gateway, watcher);
     if let Some(certificate) = certificate {
         supervisor.spawn("certificate", OnExit::Continue, certificate.watch(supervisor.clone()));

@@ -21,12 +21,18 @@ impl Load {
     }
 }
 
-/// Requests that one service may have in flight: its concurrency times its replicas. While no replica is ready the
-/// limit is that of one, so that requests can wait for it.
+/// Requests of one service that wait for a replica: half of what a gateway holds unless told otherwise, so that one service
+/// without replicas does not shut out the others.
+pub(crate) const HELD_MAX: u32 = 512;
+
+/// Requests that one service may have in flight: its concurrency times its replicas. While no replica is ready as many are let
+/// in as may wait for one.
 pub(crate) fn service_max(container_concurrency: Option<u32>, replicas: usize) -> usize {
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     match container_concurrency {
         None | Some(0) => usize::MAX,
-        Some(each) => usize::try_from(each).unwrap_or(usize::MAX).saturating_mul(replicas.max(1)),
+        Some(each) if replicas == 0 => count(each.max(HELD_MAX)),
+        Some(each) => count(each).saturating_mul(replicas),
     }
 }
 
@@ -70,7 +76,7 @@ mod tests {
         assert_eq!(service_max(None, 3), usize::MAX);
         assert_eq!(service_max(Some(0), 3), usize::MAX);
         assert_eq!(service_max(Some(4), 3), 12);
-        assert_eq!(service_max(Some(4), 0), 4);
+        assert_eq!(service_max(Some(4), 0), 512);
     }
 
     #[test]

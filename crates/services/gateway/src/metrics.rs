@@ -17,6 +17,7 @@ use crate::{
     error::{Kind, Protocol},
     outlier::{self, OutlierMetrics},
     shadow,
+    window::{RevisionCounts, ServiceCounts},
 };
 
 /// Seconds. From what a small model needs to what a service may be given.
@@ -129,6 +130,7 @@ impl Metrics {
             retries: self.retries.get_or_create_owned(&labels),
             held: self.held.get_or_create_owned(&labels),
             outliers: self.outliers.of(name),
+            counts: ServiceCounts::default(),
         }
     }
 
@@ -145,7 +147,8 @@ impl Metrics {
                 target,
             }
         };
-        RevisionMetrics { rest: of(Protocol::Rest, 200), grpc: of(Protocol::Grpc, 0), codes: Mutex::default() }
+        let counts = RevisionCounts::default();
+        RevisionMetrics { rest: of(Protocol::Rest, 200), grpc: of(Protocol::Grpc, 0), codes: Mutex::default(), counts }
     }
 
     /// Counts an answered request of a revision.
@@ -202,6 +205,8 @@ pub(crate) struct ServiceMetrics {
     pub held: Counter,
     /// Replicas that are ejected.
     pub outliers: OutlierMetrics,
+    /// What the controller is told.
+    pub counts: ServiceCounts,
 }
 
 /// What is counted per revision.
@@ -211,6 +216,8 @@ pub(crate) struct RevisionMetrics {
     grpc: TargetMetrics,
     /// Codes counted so far, to be forgotten with the revision. HTTP and gRPC have few dozen.
     codes: Mutex<BTreeSet<(&'static str, u16)>>,
+    /// What the controller is told.
+    pub counts: RevisionCounts,
 }
 
 #[derive(Debug)]

@@ -20,12 +20,14 @@ use crate::{
     error::{Kind, Protocol, Refusal},
     exchange::{Begun, Exchange, Shares},
     headers,
-    metrics::RevisionMetrics,
+    limit::HELD_MAX,
+    metrics::{RevisionMetrics, ServiceMetrics},
     outlier::{self, Told},
     pool::{SendError, Upstream},
     retry::{self, Failure, Progress},
     stack::Gateway,
     table::{Aim, Service},
+    window::Line,
 };
 
 /// Longest time that a request waits for a replica: a model that loads longer is better refused, with `Retry-After`.
@@ -42,6 +44,8 @@ pub(crate) struct Call {
     pub service: Arc<Service>,
     /// Which revision it is for.
     pub aim: Aim,
+    /// Whether it is for a prediction: others say nothing about the load.
+    pub infers: bool,
     /// When its head was there.
     pub started: Instant,
     /// When its answer must be over.
@@ -58,6 +62,8 @@ pub(crate) struct Call {
     pub span: Span,
     /// When a replica was first missed.
     pub waiting_since: Option<Instant>,
+    /// The revision of the last try, until it answers.
+    pub tried: Option<Arc<RevisionMetrics>>,
 }
 
 /// Why one try failed, and what the client is told when no other follows.
@@ -66,21 +72,28 @@ struct Failed {
     refusal: Refusal,
 }
 
-/// A replica and where its answers are counted.
+/// A replica, where its answers are counted, and when it was found.
 struct Found {
     upstream: Arc<Upstream>,
     metrics: Arc<RevisionMetrics>,
+    at: Instant,
 }
 
 impl Gateway {
     /// Gets an answer from a replica, within the deadline.
     pub(crate) async fn forward(&self, mut call: Call) -> Result<Response<DownBody>, Refusal> {
         let at = call.deadline;
+        if call.infers {
+            call.service.metrics.counts.arrived();
+        }
         let answered = match timeout_at(at, self.try_replicas(&mut call)).await {
             Ok(answered) => answered,
             Err(_) => Err(Refusal::new(Kind::Deadline, "the request took longer than its time-out")),
         };
-        answered.inspect_err(|refusal| call.span.fail(refusal.kind.reason()))
+        answered.inspect_err(|refusal| {
+            call.count_refusal(refusal.kind);
+            call.span.fail(refusal.kind.reason());
+        })
     }
 
     async fn try_replicas(&self, call: &mut Call) -> Result<Response<DownBody>, Refusal> {
@@ -114,15 +127,33 @@ impl Gateway {
         }
     }
 
-    /// A replica for the call. Waits for one while none is available.
+    /// A replica for the call. Waits for one while none is available, after those that came before.
     async fn find(&self, call: &mut Call, avoid: Option<&Arc<Upstream>>) -> Result<Found, Refusal> {
         if let Some(found) = pick(call, avoid) {
             return Ok(found);
         }
-        call.service.metrics.held.inc();
+        let metrics = Arc::clone(&call.service.metrics);
+        metrics.held.inc();
+        let Some((_waiting, before)) = metrics.counts.wait(HELD_MAX) else {
+            let text =
+                format!("{HELD_MAX} requests wait for a replica of `{}` already: ask again later", call.service.name);
+            return Err(Refusal::new(Kind::NoReplica, text));
+        };
+        let target = call.service.target(call.aim);
+        if before == 0 && target.is_none_or(|target| target.upstreams.is_empty()) {
+            self.missed.notify_one();
+        }
+        let target = target.map(|target| Arc::clone(&target.metrics));
+        let line = line(call.aim, &metrics, target.as_deref());
         let until = *call.waiting_since.get_or_insert_with(Instant::now) + HOLD_MAX;
-        let mut generations = self.tables.subscribe();
         let stop = self.supervisor.stopping();
+        let draining = || Refusal::new(Kind::Draining, "the gateway is stopping");
+        let _turn = tokio::select! {
+            turn = line.lock() => turn,
+            () = tokio::time::sleep_until(until) => return Err(none_ready(&call.service.name)),
+            () = stop.cancelled() => return Err(draining()),
+        };
+        let mut generations = self.tables.subscribe();
         loop {
             generations.mark_unchanged();
             let service = self.tables.load().service(&call.service.name).cloned();
@@ -131,17 +162,18 @@ impl Gateway {
                 return Err(no_revision(&call.service.name, &revision));
             }
             if let Some(found) = pick(call, avoid) {
+                let waited_ms = deadline::to_ms(found.at + HOLD_MAX - until);
+                tracing::debug!(service = %call.service.name, waited_ms, "a request that waited goes on");
                 return Ok(found);
             }
             if Instant::now() >= until {
-                let text = format!("no replica of `{}` is ready: ask again later", call.service.name);
-                return Err(Refusal::new(Kind::NoReplica, text));
+                return Err(none_ready(&call.service.name));
             }
             tokio::select! {
                 // An error means that the gateway is being taken down; the stop follows.
                 _ = generations.changed() => {}
                 () = tokio::time::sleep_until(until.min(Instant::now() + LOOK_EVERY)) => {}
-                () = stop.cancelled() => return Err(Refusal::new(Kind::Draining, "the gateway is stopping")),
+                () = stop.cancelled() => return Err(draining()),
             }
         }
     }
@@ -203,8 +235,10 @@ impl Gateway {
         let begun = Begun {
             protocol: call.protocol,
             started: call.started,
+            sent: call.infers.then_some(found.at),
             deadline: call.deadline,
-            revision: Arc::clone(&found.metrics),
+            // The try that is answered was the last one.
+            revision: call.tried.take().unwrap_or_else(|| Arc::clone(&found.metrics)),
             request_id: call.request_id.clone(),
             shares,
             spans: [std::mem::take(&mut call.span), span.clone()],
@@ -231,9 +265,24 @@ fn attempt_span(call: &Call, found: &Found) -> Span {
     span
 }
 
-fn pick(call: &Call, avoid: Option<&Arc<Upstream>>) -> Option<Found> {
-    let (target, upstream) = call.service.pick(call.aim, Instant::now(), avoid)?;
-    Some(Found { upstream: Arc::clone(upstream), metrics: Arc::clone(&target.metrics) })
+fn pick(call: &mut Call, avoid: Option<&Arc<Upstream>>) -> Option<Found> {
+    let at = Instant::now();
+    let (target, upstream) = call.service.pick(call.aim, at, avoid)?;
+    let (upstream, metrics) = (Arc::clone(upstream), Arc::clone(&target.metrics));
+    call.tried = Some(Arc::clone(&metrics));
+    Some(Found { upstream, metrics, at })
+}
+
+/// Where a request waits. What may go to either revision of a split does not wait behind what may not.
+fn line<'a>(aim: Aim, service: &'a ServiceMetrics, target: Option<&'a RevisionMetrics>) -> &'a Line {
+    match target {
+        Some(revision) if aim.ticket.is_none() => &revision.counts.line,
+        _ => &service.counts.line,
+    }
+}
+
+fn none_ready(name: &str) -> Refusal {
+    Refusal::new(Kind::NoReplica, format!("no replica of `{name}` is ready: ask again later"))
 }
 
 /// What a client that may see it all is told about a service that is not there. Triton's published clients look for the
@@ -274,6 +323,16 @@ fn declined(call: &Call) -> Failed {
 }
 
 impl Call {
+    /// Counts a request that no replica answered, at the revision that was tried or as one that found none.
+    fn count_refusal(&self, kind: Kind) {
+        match (&self.tried, kind) {
+            _ if !self.infers => {}
+            (Some(revision), Kind::Broken | Kind::Deadline) => revision.counts.failed(),
+            (_, Kind::NoReplica | Kind::Deadline) => self.service.metrics.counts.refused(),
+            _ => {}
+        }
+    }
+
     /// The request for a replica, with the time that is left, below `span`.
     fn request(&mut self, span: &Span) -> (Request<UpBody>, Option<Fault>) {
         let left = self.deadline.saturating_duration_since(Instant::now());

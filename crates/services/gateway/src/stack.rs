@@ -23,7 +23,10 @@ use resources::{
     access::{Action, KeyRecord},
     id::Revision,
 };
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 use crate::{
     body::{self, DownBody, Payload, REPLAY_BYTES_MAX, Reading},
@@ -76,6 +79,8 @@ pub(crate) struct Gateway {
     pub mirrors: Counter,
     /// Word that a replica fails again and again.
     pub outliers: Arc<Alarm>,
+    /// Word that a service without any replica is asked, for the controller to know at once.
+    pub missed: Arc<Notify>,
 }
 
 /// The door as a service.
@@ -206,11 +211,13 @@ impl Gateway {
             }
             Route::Model(route) => {
                 let (service, aim) = find(&table, key, route, &head.headers)?;
+                // A replica says itself that it is ready; while there is none, nobody is woken by the question.
                 if route.ready && service.target(aim).is_none_or(|target| target.upstreams.is_empty()) {
-                    return Ok(own::health("ready", false));
+                    return Ok(own::health("ready", service.answers(aim)));
                 }
                 drop(table);
-                self.rest_call(asked, head, body, (service, aim)).await
+                let infers = route.action == Action::Infer;
+                self.rest_call(asked, head, body, (service, aim, infers)).await
             }
         }
     }
@@ -220,7 +227,7 @@ impl Gateway {
         asked: &Asked,
         mut head: Parts,
         body: &mut Option<Incoming>,
-        (service, aim): (Arc<Service>, Aim),
+        (service, aim, infers): (Arc<Service>, Aim, bool),
     ) -> Result<Response<DownBody>, Refusal> {
         let asked_for = head.headers.get(headers::TIMEOUT_MS).map(|value| deadline::milliseconds(value.as_bytes()));
         let asked_for = asked_for.transpose().map_err(|error| Refusal::new(Kind::Malformed, error.to_string()))?;
@@ -230,7 +237,7 @@ impl Gateway {
         let payload = self.read(Protocol::Rest, body, deadline).await?;
         let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Rest, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, aim, deadline, shares, span })).await
+        self.forward(call(asked, head, payload, Target { service, aim, infers, deadline, shares, span })).await
     }
 
     async fn grpc(
@@ -300,13 +307,14 @@ impl Gateway {
         }
         let unready = service.target(aim).is_none_or(|target| target.upstreams.is_empty());
         if method == GrpcMethod::ModelReady && unready {
-            return Ok(own::grpc_flag(false));
+            return Ok(own::grpc_flag(service.answers(aim)));
         }
         let deadline = asked.started + asked_for.map_or(service.timeout, |time| time.min(service.timeout));
         let shares = Shares { gateway: Some(gateway), service: Some(admit_to(&service)?), replica: None };
         let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Grpc, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, aim, deadline, shares, span })).await
+        let infers = method == GrpcMethod::ModelInfer;
+        self.forward(call(asked, head, payload, Target { service, aim, infers, deadline, shares, span })).await
     }
 
     /// The span of a request that was let in. One that was refused has none: strangers do not fill the collector.
@@ -380,17 +388,20 @@ impl Gateway {
 struct Target {
     service: Arc<Service>,
     aim: Aim,
+    /// Whether it is for a prediction.
+    infers: bool,
     deadline: Instant,
     shares: Shares,
     span: Span,
 }
 
 fn call(asked: &Asked, head: Parts, payload: Payload, target: Target) -> Call {
-    let Target { service, aim, deadline, shares, span } = target;
+    let Target { service, aim, infers, deadline, shares, span } = target;
     Call {
         protocol: asked.protocol,
         service,
         aim,
+        infers,
         started: asked.started,
         deadline,
         head,
@@ -399,6 +410,7 @@ fn call(asked: &Asked, head: Parts, payload: Payload, target: Target) -> Call {
         shares,
         span,
         waiting_since: None,
+        tried: None,
     }
 }
 
@@ -459,6 +471,7 @@ fn may_ask(key: &KeyRecord, service: &Service, revision: Revision) -> Result<(),
 fn admit_to(service: &Service) -> Result<Share, Refusal> {
     let max = limit::service_max(service.container_concurrency, service.replicas());
     let busy = || {
+        service.metrics.counts.refused();
         let text = format!("`{}` has as many requests as it works on: ask again later", service.name);
         Refusal::new(Kind::ServiceBusy, text)
     };

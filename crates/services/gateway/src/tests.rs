@@ -15,3 +15,4 @@ mod smuggling;
 mod split;
 mod support;
 mod traces;
+mod windows;

@@ -55,6 +55,6 @@ impl Gateway {
         let shares = Shares { gateway: Some(gateway), service: Some(admit_to(&service)?), replica: None };
         let span = self.span(asked, &head, &service);
         proxy::prepare(&mut head, Protocol::Rest, &service, &asked.identity);
-        self.forward(call(asked, head, payload, Target { service, aim, deadline, shares, span })).await
+        self.forward(call(asked, head, payload, Target { service, aim, infers: true, deadline, shares, span })).await
     }
 }

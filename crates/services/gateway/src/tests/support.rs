@@ -24,6 +24,7 @@ use resources::{
     access::{KeyRecord, Permission},
     id::{ReplicaId, Revision, ServiceName},
     snapshot::{Endpoint, GatewaySnapshot, RouteRevision, RouteService},
+    window::{GatewayWindow, ServiceWindow},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -96,6 +97,8 @@ pub(super) struct World {
     pub(super) published: Arc<watch::Sender<GatewaySnapshot>>,
     /// What the gateway last said that it serves, and what of that it has on disk.
     pub(super) asked: Arc<watch::Sender<(u64, u64)>>,
+    /// What the gateway has told of its load.
+    pub(super) windows: Arc<watch::Sender<Vec<GatewayWindow>>>,
     pub(super) address: SocketAddr,
 }
 
@@ -125,11 +128,12 @@ impl World {
         let asked = Arc::new(watch::Sender::new((0, 0)));
         let supervisor = Supervisor::new();
         let socket = dir.path().join("run/control.sock");
-        controller(&supervisor, socket, Arc::clone(&published), Arc::clone(&asked));
+        let windows = Arc::new(watch::Sender::new(Vec::new()));
+        controller(&supervisor, socket, Arc::clone(&published), Arc::clone(&asked), Arc::clone(&windows));
         let mut config = config(dir.path().to_owned());
         change(&mut config);
         let address = crate::start(&config, &supervisor, tracing).await.unwrap();
-        let world = Self { dir, supervisor, key, published, asked, address };
+        let world = Self { dir, supervisor, key, published, asked, windows, address };
         world.wait_for(wanted).await;
         world
     }
@@ -197,6 +201,17 @@ impl World {
         lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
 
+    /// What the gateway has told of a service, once it is `enough`.
+    pub(super) async fn told(&self, name: &str, enough: impl Fn(&[ServiceWindow]) -> bool) -> Vec<ServiceWindow> {
+        let of = |windows: &Vec<GatewayWindow>| {
+            let services = windows.iter().flat_map(|window| &window.services);
+            services.filter(|service| service.name.as_str() == name).cloned().collect::<Vec<_>>()
+        };
+        let mut windows = self.windows.subscribe();
+        let told = windows.wait_for(|windows| enough(&of(windows))).await.unwrap();
+        of(&told)
+    }
+
     /// Waits until something has been counted, which is how tests know that a request waits.
     pub(super) async fn until_counted(&self, name: &str, labels: &str) {
         while self.metric(name, labels).await < 1.0 {
@@ -234,6 +249,7 @@ pub(super) fn service(name: &str, replicas: &[&Replica]) -> RouteService {
         name: ServiceName::parse(name).unwrap(),
         timeout_ms: 60_000,
         container_concurrency: None,
+        wakes: false,
         default_revision: Some(Revision(1)),
         split: Vec::new(),
         sticky: None,
@@ -305,11 +321,18 @@ fn controller(
     socket: PathBuf,
     published: Arc<watch::Sender<GatewaySnapshot>>,
     asked: Arc<watch::Sender<(u64, u64)>>,
+    windows: Arc<watch::Sender<Vec<GatewayWindow>>>,
 ) {
     let listener = daemon::http::bind_unix(&socket).unwrap();
     let answer = move |request: Request<Incoming>| {
         let (mut snapshots, asked) = (published.subscribe(), Arc::clone(&asked));
+        let windows = Arc::clone(&windows);
         async move {
+            if request.uri().path() == crate::report::PATH {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                windows.send_modify(|windows| windows.push(serde_json::from_slice(&body).unwrap()));
+                return Ok(Response::new(full("")));
+            }
             assert_eq!(request.uri().path(), "/apis/berth.dev/v1alpha1/internal/gateway-snapshot");
             let query = request.uri().query().unwrap().strip_prefix("after=").unwrap();
             let (after, kept) = query.split_once("&kept=").unwrap_or((query, query));
