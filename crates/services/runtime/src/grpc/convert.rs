@@ -20,6 +20,10 @@ use crate::{
     statistics::{Span, Statistics},
 };
 
+/// The request's parameter that says `false` where the answer's elements are wanted in the fields of their type. Over REST it says
+/// in the same way where they are.
+const RAW_OUTPUT: &str = "binary_data_output";
+
 /// Where the elements of a message's tensors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contents {
@@ -29,11 +33,11 @@ pub(super) enum Contents {
     Raw,
 }
 
-/// Reads a request, and how it wants to be answered: as it was sent.
+/// Reads a request, and how it wants to be answered: raw, whatever the request was, unless it says otherwise. Triton answers so, and
+/// its example clients that send typed contents read raw ones.
 pub(super) fn request(message: proto::ModelInferRequest) -> Result<(InferRequest, Contents), InferError> {
-    let contents = if message.raw_input_contents.is_empty() { Contents::Typed } else { Contents::Raw };
     let (given, raw) = (message.inputs.len(), message.raw_input_contents.len());
-    if contents == Contents::Raw && given != raw {
+    if raw > 0 && given != raw {
         return invalid(format!(
             "`raw_input_contents`: expected one entry for each of the {given} inputs, found {raw}"
         ));
@@ -58,7 +62,8 @@ pub(super) fn request(message: proto::ModelInferRequest) -> Result<(InferRequest
         inputs,
         outputs: outputs.collect::<Result<_, InferError>>()?,
     };
-    Ok((request, contents))
+    let typed = request.parameters.iter().any(|(name, value)| name == RAW_OUTPUT && *value == Parameter::Bool(false));
+    Ok((request, if typed { Contents::Typed } else { Contents::Raw }))
 }
 
 fn invalid<T>(message: String) -> Result<T, InferError> {
