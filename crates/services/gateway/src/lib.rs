@@ -21,6 +21,7 @@ mod exchange;
 mod gather;
 mod headers;
 mod index;
+mod inflate;
 mod keep;
 mod limit;
 mod merge;

@@ -1,6 +1,7 @@
 //! The door: what every request goes through, in order. Who asks, whether they may, whether there is room, and then to whom.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -34,6 +35,7 @@ use crate::{
     gather::{self, Question},
     headers::{self, Identity},
     index::{self, Index},
+    inflate::Coding,
     limit::{self, Counter, Share},
     merge::{self, Merged},
     metrics::Metrics,
@@ -184,7 +186,7 @@ impl Gateway {
                 Ok(own::json(whole.to_string()))
             }
             Route::RepositoryIndex => {
-                let wanted = Box::pin(self.index_wanted(Protocol::Rest, body)).await?;
+                let wanted = Box::pin(self.index_wanted(Protocol::Rest, Coding::Identity, body)).await?;
                 let entries = index::entries(&table, key, wanted);
                 Ok(own::json(serde_json::to_vec(&entries).unwrap_or_default()))
             }
@@ -253,7 +255,7 @@ impl Gateway {
                 None => Err(Refusal::new(Kind::Malformed, "there is no message")),
             },
             GrpcMethod::RepositoryIndex => {
-                let wanted = Box::pin(self.index_wanted(Protocol::Grpc, body)).await?;
+                let wanted = Box::pin(self.index_wanted(Protocol::Grpc, Coding::of(&head.headers)?, body)).await?;
                 let models = index::entries(&table, key, wanted);
                 Ok(own::grpc(&Index { models }.encode_to_vec()))
             }
@@ -274,13 +276,15 @@ impl Gateway {
     ) -> Result<Response<DownBody>, Refusal> {
         let asked_for = head.headers.get(headers::GRPC_TIMEOUT).map(|value| deadline::grpc(value.as_bytes()));
         let asked_for = asked_for.transpose().map_err(|error| Refusal::new(Kind::Malformed, error.to_string()))?;
+        let coding = Coding::of(&head.headers)?;
         self.check_declared(body.as_ref())?;
         let gateway = self.admit()?;
         let first = asked.started + asked_for.unwrap_or(FIRST_MESSAGE_TIME).min(FIRST_MESSAGE_TIME);
         let payload = self.read(Protocol::Grpc, body, first).await?;
         let (service, aim) = {
             let window = payload.held().map(|held| held.window(PREFIX_LEN + WINDOW_BYTES_MAX)).unwrap_or_default();
-            let model = peek_model(&window)?;
+            let message = message(&window, coding)?;
+            let model = peek_model(&message)?;
             let action = method.action().unwrap_or(Action::Infer);
             let version = (!model.version.is_empty()).then_some(model.version);
             // The key is looked up again, in the configuration that also names the service.
@@ -460,20 +464,18 @@ fn admit_to(service: &Service) -> Result<Share, Refusal> {
     service.in_flight.take(1, max).ok_or_else(busy)
 }
 
-/// The first message in `window`, as far as it is there.
-pub(crate) fn message(window: &[u8]) -> Result<&[u8], Refusal> {
+/// The first message in `window`, as far as it is there and routing looks at it.
+pub(crate) fn message(window: &[u8], coding: Coding) -> Result<Cow<'_, [u8]>, Refusal> {
     let prefix = Prefix::read(window).ok_or_else(|| Refusal::new(Kind::Malformed, "there is no message"))?;
-    if prefix.compressed {
-        return Err(Refusal::new(Kind::Unimplemented, "compressed messages are not read: send them as they are"));
-    }
     let message = window.get(PREFIX_LEN..).unwrap_or_default();
     let len = usize::try_from(prefix.len).unwrap_or(usize::MAX);
-    Ok(message.get(..len).unwrap_or(message))
+    let message = message.get(..len).unwrap_or(message);
+    if prefix.compressed { coding.beginning(message, WINDOW_BYTES_MAX) } else { Ok(Cow::Borrowed(message)) }
 }
 
-fn peek_model(window: &[u8]) -> Result<peek::Model<'_>, Refusal> {
+fn peek_model(message: &[u8]) -> Result<peek::Model<'_>, Refusal> {
     let malformed = |text: String| Refusal::new(Kind::Malformed, text);
-    let model = peek::model(message(window)?).map_err(|error| malformed(error.to_string()))?;
+    let model = peek::model(message).map_err(|error| malformed(error.to_string()))?;
     if model.name.is_empty() {
         return Err(malformed("the message names no model: set the model's name, and write it first".to_owned()));
     }
