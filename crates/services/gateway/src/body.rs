@@ -429,6 +429,23 @@ impl DownBody {
     }
 }
 
+impl DownBody {
+    /// Whether somebody else counts the answer when it has gone out.
+    pub(crate) fn is_of_replica(&self) -> bool {
+        self.exchange.is_some()
+    }
+}
+
+impl Drop for DownBody {
+    /// Whoever sends the body drops it when it has all of it, or when nobody is left to send it to.
+    fn drop(&mut self) {
+        let whole = self.is_end_stream() || self.size_hint().exact() == Some(0);
+        if let Some(exchange) = self.exchange.as_mut().filter(|_| whole) {
+            exchange.note_whole();
+        }
+    }
+}
+
 /// The outcome of a call that the end of the gateway cut off.
 fn unavailable() -> HeaderMap {
     HeaderMap::from_iter([(headers::GRPC_STATUS, HeaderValue::from(Kind::Draining.grpc()))])

@@ -39,6 +39,8 @@ pub(crate) struct Exchange {
     revision: Arc<RevisionMetrics>,
     request_id: HeaderValue,
     broken: bool,
+    /// Whether the client got all of the answer.
+    whole: bool,
     spans: [Span; 2],
     _shares: Shares,
 }
@@ -77,7 +79,19 @@ impl Exchange {
             // Trailers bring it; without any the call has no outcome.
             Protocol::Grpc => grpc_status(answer.headers()).unwrap_or(GRPC_UNKNOWN),
         };
-        Self { protocol, started, deadline, code, metrics, revision, request_id, broken: false, spans, _shares: shares }
+        Self {
+            protocol,
+            started,
+            deadline,
+            code,
+            metrics,
+            revision,
+            request_id,
+            broken: false,
+            whole: false,
+            spans,
+            _shares: shares,
+        }
     }
 
     /// When the answer must be over.
@@ -102,6 +116,11 @@ impl Exchange {
 }
 
 impl Exchange {
+    /// The answer went out to its end.
+    pub(crate) fn note_whole(&mut self) {
+        self.whole = true;
+    }
+
     fn tell(&self, span: &Span) {
         match self.protocol {
             Protocol::Rest => span.answered(StatusCode::from_u16(self.code).unwrap_or_default()),
@@ -115,6 +134,8 @@ impl Exchange {
         }
         if self.broken {
             span.fail("the answer broke off");
+        } else if !self.whole {
+            span.fail("the client went away");
         }
     }
 }
@@ -122,15 +143,57 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        self.metrics.answered(&self.revision, self.protocol, self.code, took);
+        if self.whole || self.broken {
+            self.metrics.answered(&self.revision, self.protocol, self.code, took);
+        } else {
+            self.metrics.cancelled(self.protocol);
+        }
         self.spans.iter().filter(|span| span.is_on()).for_each(|span| self.tell(span));
         tracing::debug!(
             request_id = ?self.request_id,
             protocol = self.protocol.as_str(),
             code = self.code,
             took_us = took.as_micros(),
+            whole = self.whole,
             "answered"
         );
+    }
+}
+
+/// A request that came in and has no answer yet. Dropped like that it was cancelled.
+#[derive(Debug)]
+pub(crate) struct Unanswered<'a> {
+    metrics: &'a Metrics,
+    protocol: Protocol,
+    answered: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    /// Counts it as received.
+    pub(crate) fn new(metrics: &'a Metrics, protocol: Protocol) -> Self {
+        metrics.received(protocol);
+        Self { metrics, protocol, answered: false }
+    }
+
+    /// An answer is there, and is counted as such.
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.metrics.cancelled(self.protocol);
+        }
+    }
+}
+
+/// The code of an answer of the gateway's own. It makes none over gRPC whose trailers would say other than that all is well.
+pub(crate) fn code<B>(protocol: Protocol, answer: &Response<B>) -> u16 {
+    match protocol {
+        Protocol::Rest => answer.status().as_u16(),
+        Protocol::Grpc => grpc_status(answer.headers()).unwrap_or_default(),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     config::Limits,
     deadline,
     error::{Kind, Protocol, Refusal, Side},
-    exchange::Shares,
+    exchange::{self, Shares, Unanswered},
     gather::{self, Question},
     headers::{self, Identity},
     index::{self, Index},
@@ -113,10 +113,17 @@ impl Gateway {
         // A client that waits to be asked for its body is not asked for it.
         let lingers = head.version < Version::HTTP_2 && !head.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
+        let unanswered = Unanswered::new(&self.metrics, protocol);
         let answered = match protocol {
             Protocol::Rest => self.rest(&asked, head, &mut body).await,
             Protocol::Grpc => self.grpc(&asked, head, &mut body).await,
         };
+        unanswered.answered();
+        if let Ok(own) = answered.as_ref()
+            && !own.body().is_of_replica()
+        {
+            self.metrics.answered_by_gateway(protocol, exchange::code(protocol, own));
+        }
         let mut response = answered.unwrap_or_else(|refusal| {
             if let Some(body) = body.filter(|body| lingers && !body.is_end_stream()) {
                 self.linger(body);
