@@ -12,7 +12,6 @@ use bytes::Bytes;
 use daemon::{
     BoxError,
     http::{Pause, Stalled},
-    link,
 };
 use futures_util::future::poll_fn;
 use http::{HeaderMap, HeaderValue};
@@ -23,10 +22,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
     error::{Kind, Refusal},
-    exchange::Exchange,
     headers,
     limit::{Counter, Share},
     peek::{PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
+    sending::Answer,
 };
 
 /// Bodies up to this are held, so that they can be sent again when a replica dies. Larger ones pass through.
@@ -334,7 +333,7 @@ enum Source {
     /// The gateway's own words.
     Own(Option<Bytes>, Option<HeaderMap>),
     /// A replica's.
-    Replica(link::Body),
+    Replica(Answer),
     /// Health and reflection.
     Boxed(Boxed, Option<Pin<Box<WaitForCancellationFutureOwned>>>),
 }
@@ -342,7 +341,6 @@ enum Source {
 /// A body on its way to the client. While it lives, its request counts as in flight.
 pub(crate) struct DownBody {
     source: Source,
-    exchange: Option<Box<Exchange>>,
     deadline: Option<(Instant, Option<Pin<Box<Sleep>>>)>,
 }
 
@@ -354,7 +352,7 @@ impl std::fmt::Debug for DownBody {
 
 impl DownBody {
     fn own(data: Option<Bytes>, trailers: Option<HeaderMap>) -> Self {
-        Self { source: Source::Own(data, trailers), exchange: None, deadline: None }
+        Self { source: Source::Own(data, trailers), deadline: None }
     }
 
     /// No bytes.
@@ -380,13 +378,17 @@ impl DownBody {
     {
         let body = http_body_util::BodyExt::map_err(body, Into::into);
         let stop = Some(Box::pin(stop.cancelled_owned()));
-        Self { source: Source::Boxed(Box::pin(body), stop), exchange: None, deadline: None }
+        Self { source: Source::Boxed(Box::pin(body), stop), deadline: None }
     }
 
     /// A replica's answer.
-    pub(crate) fn of_replica(body: link::Body, exchange: Box<Exchange>) -> Self {
-        let deadline = Some((exchange.deadline(), None));
-        Self { source: Source::Replica(body), exchange: Some(exchange), deadline }
+    pub(crate) fn of_replica(answer: Answer, deadline: Instant) -> Self {
+        Self { source: Source::Replica(answer), deadline: Some((deadline, None)) }
+    }
+
+    /// Whether somebody else counts the answer when it has gone out.
+    pub(crate) fn is_of_replica(&self) -> bool {
+        matches!(self.source, Source::Replica(_))
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -395,7 +397,7 @@ impl DownBody {
                 let frame = data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(frame.map(Ok))
             }
-            Source::Replica(body) => Pin::new(body).poll_frame(cx).map_err(|_| BodyError::Upstream.into()),
+            Source::Replica(answer) => answer.poll_frame(cx),
             Source::Boxed(body, stop) => {
                 let polled = body.as_mut().poll_frame(cx);
                 let stopped =
@@ -414,36 +416,6 @@ impl DownBody {
         let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*at)));
         sleep.as_mut().poll(cx).is_ready()
     }
-
-    fn note(&mut self, polled: &Option<Result<Frame<Bytes>, BoxError>>) {
-        let Some(exchange) = self.exchange.as_mut() else { return };
-        match polled {
-            Some(Ok(frame)) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    exchange.note_trailers(trailers);
-                }
-            }
-            Some(Err(error)) => exchange.note_broken(error),
-            None => {}
-        }
-    }
-}
-
-impl DownBody {
-    /// Whether somebody else counts the answer when it has gone out.
-    pub(crate) fn is_of_replica(&self) -> bool {
-        self.exchange.is_some()
-    }
-}
-
-impl Drop for DownBody {
-    /// Whoever sends the body drops it when it has all of it, or when nobody is left to send it to.
-    fn drop(&mut self) {
-        let whole = self.is_end_stream() || self.size_hint().exact() == Some(0);
-        if let Some(exchange) = self.exchange.as_mut().filter(|_| whole) {
-            exchange.note_whole();
-        }
-    }
 }
 
 /// The outcome of a call that the end of the gateway cut off.
@@ -457,23 +429,20 @@ impl Body for DownBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.poll_source(cx) {
-            Poll::Ready(polled) => {
-                self.note(&polled);
-                Poll::Ready(polled)
-            }
             Poll::Pending if self.poll_deadline(cx) => {
-                let polled = Some(Err(BodyError::Deadline.into()));
-                self.note(&polled);
-                Poll::Ready(polled)
+                if let Source::Replica(answer) = &self.source {
+                    answer.note_late();
+                }
+                Poll::Ready(Some(Err(BodyError::Deadline.into())))
             }
-            Poll::Pending => Poll::Pending,
+            polled => polled,
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(data, trailers) => data.is_none() && trailers.is_none(),
-            Source::Replica(body) => body.is_end_stream(),
+            Source::Replica(answer) => answer.is_end_stream(),
             Source::Boxed(body, stop) => stop.is_none() || body.is_end_stream(),
         }
     }
@@ -483,7 +452,7 @@ impl Body for DownBody {
             Source::Own(data, _) => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX)))
             }
-            Source::Replica(body) => body.size_hint(),
+            Source::Replica(answer) => answer.size_hint(),
             Source::Boxed(body, _) => body.size_hint(),
         }
     }

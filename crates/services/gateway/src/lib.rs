@@ -33,6 +33,7 @@ mod pool;
 mod proxy;
 mod retry;
 mod route;
+mod sending;
 mod snapshot;
 mod split;
 mod stack;
@@ -49,6 +50,8 @@ pub use tls::Files;
 const GRACE: Duration = Duration::from_secs(30);
 /// Connections to the gateway's own socket: the controller needs one or two.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Files and sockets that the gateway needs beside its clients' connections: links to replicas, its own socket, its configuration.
+const OWN_FILES_MAX: usize = 1024;
 
 /// Runs the gateway until a signal stops it.
 pub fn run(args: Args) -> Result<Ended, Error> {
@@ -92,6 +95,7 @@ pub async fn start(config: &Config, supervisor: &Supervisor, tracing: Tracing) -
         own,
         in_flight: limit::Counter::default(),
         held_bytes: limit::Counter::default(),
+        answers: Arc::default(),
     });
     let control = config.data_dir.join("run/control.sock");
     let watcher = watch::Watcher::new(control, store, Arc::clone(&gateway.tables), Arc::clone(&gateway.metrics));
@@ -120,7 +124,8 @@ fn spawn(
     gateway: Arc<stack::Gateway>,
     watcher: watch::Watcher,
 ) {
-    let limits = ServerLimits::default();
+    let limits = ServerLimits { connections_max: connections_max(daemon::files::raise()), ..ServerLimits::default() };
+    supervisor.spawn("answers", OnExit::StopProcess, Arc::clone(&gateway.answers).watch(supervisor.clone()));
     supervisor.spawn("health", OnExit::Continue, report_health(Arc::clone(&gateway), supervisor.clone()));
     let own = ServerLimits { connections_max: ADMIN_CONNECTIONS_MAX, same_user_only: true, ..limits };
     let admin = daemon::http::serve(admin, admin::Admin(Arc::clone(&gateway)), own, supervisor.clone());
@@ -128,6 +133,13 @@ fn spawn(
     let door = daemon::http::serve(listener, stack::Door(gateway), limits, supervisor.clone());
     supervisor.spawn("door", OnExit::StopProcess, door);
     supervisor.spawn("watch", OnExit::StopProcess, watcher.run(supervisor.clone()));
+}
+
+/// As many connections as there are files for beside what the gateway itself needs, up to the usual limit: one more is then refused,
+/// and the gateway does not run out of them.
+fn connections_max(files: usize) -> usize {
+    let usual = ServerLimits::default().connections_max;
+    usual.min(files.saturating_sub(OWN_FILES_MAX).max(files / 2))
 }
 
 /// Keeps gRPC health in step with whether there is a configuration.

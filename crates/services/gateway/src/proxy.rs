@@ -154,7 +154,8 @@ impl Gateway {
         let answered = lease.send(request).await;
         let answer = self.head(call, answered, fault)?;
         let exchange = self.exchange(call, found, (busy, span), &answer);
-        Ok(answer.map(|body| DownBody::of_replica(body, exchange)))
+        let deadline = call.deadline;
+        Ok(answer.map(|body| DownBody::of_replica(self.answers.begin(body, exchange), deadline)))
     }
 
     /// Looks at the head of an answer: whether it is one, and what of it reaches the client.

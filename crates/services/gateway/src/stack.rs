@@ -43,6 +43,7 @@ use crate::{
     peek::{self, PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
     proxy::{self, Call, no_revision, no_service},
     route::{self, GrpcMethod, ModelRoute, NoRoute, Route},
+    sending::Answers,
     table::{Aim, Service, Table, Tables},
 };
 
@@ -73,6 +74,8 @@ pub(crate) struct Gateway {
     pub in_flight: Counter,
     /// Bytes of bodies held.
     pub held_bytes: Counter,
+    /// Answers on their way.
+    pub answers: Arc<Answers>,
 }
 
 /// The door as a service.

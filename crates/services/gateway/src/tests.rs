@@ -12,5 +12,6 @@ mod limits;
 mod retries;
 mod smuggling;
 mod split;
+mod stalls;
 mod support;
 mod traces;
