@@ -280,13 +280,18 @@ def test_floods_of_small_frames(platform: Platform, kind: str) -> None:
 
 def test_a_client_that_grants_no_window(platform: Platform) -> None:
     """It asks and takes nothing; its requests end at their deadline all the same."""
+    before, streams = Counts.of(platform).received, range(1, 101, 2)
     with h2(platform, window=0) as client, Memory(platform):
-        for stream in range(1, 101, 2):
-            client.send(open_stream(platform, stream, {"x-berth-timeout-ms": "3000"}), frame(frames.DATA, frames.END_STREAM, stream, BODY))
-        before = Counts.of(platform).received
-        procs.wait_until(lambda: Counts.of(platform).received >= before, "the requests to have come")
+        # It answers pings, so that nobody takes it for dead.
+        threading.Thread(target=lambda: list(client.frames()), daemon=True).start()
+        for stream in streams:
+            whole = frame(frames.DATA, frames.END_STREAM, stream, BODY)
+            client.send(open_stream(platform, stream, {"x-berth-timeout-ms": "3000"}), whole)
+        come = lambda: Counts.of(platform).received >= before + len(streams)  # noqa: E731
+        procs.wait_until(come, "the requests to have come")
         procs.wait_until(lambda: Counts.of(platform).at_rest, "requests to end whose answers nobody takes")
         assert infer(platform).status_code == 200
+        client.socket.shutdown(socket.SHUT_RDWR)
 
 
 def test_more_streams_than_one_connection_may_have(platform: Platform) -> None:

@@ -71,6 +71,8 @@ class Connection:
             payload, self.rest = self.rest[9 : 9 + size], self.rest[9 + size :]
             if kind == SETTINGS and not flags & ACK:
                 self.send(frame(SETTINGS, ACK, 0))
+            if kind == PING and not flags & ACK:
+                self.send(frame(PING, ACK, 0, payload))
             yield kind, flags, stream, payload
 
     def end(self) -> int | None:
