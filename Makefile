@@ -29,7 +29,7 @@ SOAK_SECONDS ?= 600
 RUNS ?= 100000
 TARGETS ?=
 
-.PHONY: help up test soak fuzz lint format deny install bench bench-serving bench-batching bench-scaling contracts clean tools
+.PHONY: help up test soak fuzz lint format deny install bench bench-serving bench-batching bench-scaling bench-gateway conformance-peers contracts clean tools
 
 help: ## List the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,7 +87,7 @@ install: tools ## Build for installation and install under PREFIX (default /usr/
 	done
 	echo "installed $$to/bin/berth"
 
-bench: bench-serving bench-batching bench-scaling ## Run every benchmark
+bench: bench-serving bench-batching bench-scaling bench-gateway ## Run every benchmark
 
 bench-serving: tools ## Measure serving against Triton and MLServer; writes docs/benchmarks/serving.md
 	@cargo build --locked --profile dist --package berth --package load
@@ -109,6 +109,18 @@ bench-scaling: tools ## Simulate Berth's scaling beside three rivals; writes doc
 	cargo xtask setup
 	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
 	"$$python" tests/bench/scaling.py
+
+bench-gateway: tools ## Measure the gateway alone beside Envoy; writes docs/benchmarks/gateway.md
+	@cargo build --locked --profile dist --package berth --package load
+	cargo xtask setup
+	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
+	"$$python" tests/bench/gateway.py
+
+conformance-peers: tools ## Run the conformance suite against Berth, Triton and MLServer; writes docs/conformance.md
+	@cargo build --locked --release --package berth
+	cargo xtask setup
+	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
+	"$$python" tests/bench/conformance.py --berth "$(CARGO_TARGET_DIR)/release/berth"
 
 contracts: ## Write the checked-in contracts anew after a change that is meant
 	BERTH_CONTRACTS=write cargo test --locked --package berth contract
