@@ -31,7 +31,8 @@ STREAMS_MAX = 1024
 # Files that a gateway may have, and what of them it gives to its clients.
 FEW_FILES = 2048
 FEW_CONNECTIONS = 1024
-IDLE_CONNECTIONS = 10_000
+# Fewer where this process or the gateway may not have as many files.
+IDLE_CONNECTIONS = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 2048)
 # What an idle connection may cost: its task with the buffers that hyper and the kernel's bookkeeping on our side hold for it.
 IDLE_KIB_MAX = 24
 FLOOD = 200_000

@@ -219,9 +219,14 @@ def test_explicit_contents(serving: Platform, model: str, datatype: str) -> None
         raw = stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
         request.parameters["binary_data_output"].bool_param = False
         typed = stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
+        request.raw_input_contents.append(bytes(32))
+        with pytest.raises(grpc.RpcError) as mixed:
+            stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
         request.model_version = "wrong_specification"
         with pytest.raises(grpc.RpcError) as refused:
             stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
+    words = f"contents field must not be specified when using raw_input_contents for 'INPUT0' for model '{model}'"
+    assert words in mixed.value.details()
     assert "wrong_specification" in refused.value.details()
     assert not typed.raw_output_contents
     for index, expected in enumerate((COUNTING + ONES, COUNTING - ONES)):

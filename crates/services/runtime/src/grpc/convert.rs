@@ -37,6 +37,9 @@ pub(super) enum Contents {
 /// its example clients that send typed contents read raw ones.
 pub(super) fn request(message: proto::ModelInferRequest) -> Result<(InferRequest, Contents), InferError> {
     let (given, raw) = (message.inputs.len(), message.raw_input_contents.len());
+    if raw > 0 {
+        raw_alone(&message)?;
+    }
     if raw > 0 && given != raw {
         return invalid(format!(
             "`raw_input_contents`: expected one entry for each of the {given} inputs, found {raw}"
@@ -64,6 +67,19 @@ pub(super) fn request(message: proto::ModelInferRequest) -> Result<(InferRequest
     };
     let typed = request.parameters.iter().any(|(name, value)| name == RAW_OUTPUT && *value == Parameter::Bool(false));
     Ok((request, if typed { Contents::Typed } else { Contents::Raw }))
+}
+
+/// Whether no input has typed contents, in a message with raw ones. Published clients of Triton look for these words as they are.
+fn raw_alone(message: &proto::ModelInferRequest) -> Result<(), InferError> {
+    let typed =
+        |input: &&InferInputTensor| input.contents.as_ref().is_some_and(|it| *it != InferTensorContents::default());
+    let Some(input) = message.inputs.iter().find(typed) else { return Ok(()) };
+    check_name("name", &input.name)?;
+    invalid(format!(
+        "contents field must not be specified when using raw_input_contents for '{}' for model '{}': give the elements of \
+         all inputs in one of them",
+        input.name, message.model_name
+    ))
 }
 
 fn invalid<T>(message: String) -> Result<T, InferError> {
@@ -117,12 +133,6 @@ fn input(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, InferErr
         return invalid(format!("expected a shape of whole numbers from 0 on, found {:?}", input.shape));
     };
     let data = match (raw, input.contents) {
-        (Some(_), Some(contents)) if contents != InferTensorContents::default() => {
-            return invalid(
-                "found `contents` beside `raw_input_contents`: give the elements of all inputs in one of them"
-                    .to_owned(),
-            );
-        }
         (Some(raw), _) => binary::decode(datatype, &shape, raw)?,
         (None, contents) => typed(datatype, &shape, contents.unwrap_or_default())?,
     };

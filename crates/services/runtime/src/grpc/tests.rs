@@ -224,7 +224,10 @@ async fn what_is_malformed_is_an_invalid_argument() {
     let mut nameless = simple();
     nameless.parameters.insert("p".to_owned(), InferParameter { parameter_choice: None });
     for (message, said) in [
-        (request(vec![x(floats(&[1.0]))], vec![raw()]), "found `contents` beside `raw_input_contents`"),
+        (
+            request(vec![x(floats(&[1.0])), x(None)], vec![raw()]),
+            "contents field must not be specified when using raw_input_contents for 'x' for model 'echo'",
+        ),
         (request(vec![x(None)], vec![raw(), raw()]), "expected one entry for each of the 1 inputs, found 2"),
         (request(vec![x(None)], vec![Bytes::from_static(&[0; 3])]), "`inputs[0]`: expected 4 bytes for FP32"),
         (request(vec![x(None)], Vec::new()), "expected in `fp32_contents` as many elements as shape [1] has, found 0"),
