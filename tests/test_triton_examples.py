@@ -1,7 +1,7 @@
 """The calls that Triton's published example clients make (`src/python/examples` of triton-inference-server/client), in our words.
 
 Each test names the example it follows. The published files are not in a package; what they do and these do not is look for
-Triton's own name, for its words about a version that is no number, and for the configuration of a model.
+Triton's own name and for the configuration of a model.
 """
 
 import asyncio
@@ -227,7 +227,8 @@ def test_explicit_contents(serving: Platform, model: str, datatype: str) -> None
             stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
     words = f"contents field must not be specified when using raw_input_contents for 'INPUT0' for model '{model}'"
     assert words in mixed.value.details()
-    assert "wrong_specification" in refused.value.details()
+    words = "failed to get model version from specified version string 'wrong_specification'"
+    assert words in refused.value.details()
     assert not typed.raw_output_contents
     for index, expected in enumerate((COUNTING + ONES, COUNTING - ONES)):
         for output in (raw.outputs[index], typed.outputs[index]):

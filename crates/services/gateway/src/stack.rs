@@ -51,6 +51,8 @@ mod embeddings;
 
 /// Time for the first message of a gRPC call to arrive where the client names none: it must be there before the service is known.
 pub(crate) const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(60);
+/// Of a version that is none, as far as a refusal repeats it.
+const VERSION_CHARS_MAX: usize = 64;
 /// What is read of a refused request's body, so that its client reads the refusal and not a reset connection.
 const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(10);
@@ -442,13 +444,25 @@ fn find(
         if infers { authorise(key, Action::Preview, Some(name)).map_err(|_| refusal) } else { Err(refusal) }
     })?;
     let service = table.service(name).ok_or_else(|| no_service(name))?;
-    let revision = Some(version).filter(|version| version.bytes().all(|byte| byte.is_ascii_digit()));
-    let revision = revision.and_then(|version| version.parse().ok()).map(Revision);
+    if !version.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(no_number(name, version));
+    }
+    let revision = version.parse().ok().map(Revision);
     let revision = revision.filter(|revision| service.has(*revision)).ok_or_else(|| no_revision(name, &version))?;
     if infers {
         may_ask(key, service, revision)?;
     }
     Ok((Arc::clone(service), Aim { revision: Some(revision), ticket: None }))
+}
+
+/// What a client is told whose version is no number. Published clients of Triton look for the first words as they are.
+fn no_number(name: &str, version: &str) -> Refusal {
+    let version: String = version.chars().take(VERSION_CHARS_MAX).collect();
+    let text = format!(
+        "failed to get model version from specified version string '{version}': revisions of `{name}` are numbers, leave the \
+         version out for the newest"
+    );
+    Refusal::new(Kind::NotFound, text)
 }
 
 /// A revision that requests reach anyway is asked by its number with `infer:`, any other with `preview:`.
