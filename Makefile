@@ -29,7 +29,7 @@ SOAK_SECONDS ?= 600
 RUNS ?= 100000
 TARGETS ?=
 
-.PHONY: help up test soak fuzz lint format deny install bench bench-serving bench-batching bench-scaling bench-gateway conformance-peers contracts clean tools
+.PHONY: help up test soak fuzz lint format deny install bench bench-serving bench-batching bench-scaling bench-planner bench-starts bench-gateway conformance-peers contracts clean tools
 
 help: ## List the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,7 +87,7 @@ install: tools ## Build for installation and install under PREFIX (default /usr/
 	done
 	echo "installed $$to/bin/berth"
 
-bench: bench-serving bench-batching bench-scaling bench-gateway ## Run every benchmark
+bench: bench-serving bench-batching bench-scaling bench-planner bench-starts bench-gateway ## Run every benchmark
 
 bench-serving: tools ## Measure serving against Triton and MLServer; writes docs/benchmarks/serving.md
 	@cargo build --locked --profile dist --package berth --package load
@@ -109,6 +109,16 @@ bench-scaling: tools ## Simulate Berth's scaling beside three rivals; writes doc
 	cargo xtask setup
 	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
 	"$$python" tests/bench/scaling.py
+
+bench-planner: tools ## Measure how long a plan takes; writes docs/benchmarks/planner.md
+	@python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
+	"$$python" tests/bench/planner.py
+
+bench-starts: tools ## Measure starts from zero with and without a warm pool; writes docs/benchmarks/starts.md
+	@cargo build --locked --release --package berth
+	cargo xtask setup
+	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
+	"$$python" tests/bench/starts.py
 
 bench-gateway: tools ## Measure the gateway alone beside Envoy; writes docs/benchmarks/gateway.md
 	@cargo build --locked --profile dist --package berth --package load

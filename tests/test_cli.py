@@ -21,6 +21,7 @@ COMMANDS = (
     "status",
     "deploy",
     "apply",
+    "export",
     "get",
     "describe",
     "logs",

@@ -41,6 +41,22 @@ def test_a_killed_runtime_fails_no_request_and_comes_back(platform: Platform, re
     platform.api("DELETE", f"/inferenceservices/{name}")
 
 
+def test_a_replica_that_is_stuck_in_one_run_is_replaced(platform: Platform) -> None:
+    platform.deploy("busy", cases.made("busy.onnx")(), timeout=1)
+    (stuck,) = replica_pids(platform, "busy")
+
+    def ask(rounds: int) -> requests.Response:
+        body = {"inputs": [{"name": "rounds", "shape": [1], "datatype": "INT64", "data": [rounds]}]}
+        return requests.post(f"{platform.url}/v2/models/busy/infer", json=body, headers=platform.headers, timeout=60)
+
+    assert ask(10**9).status_code == 504
+    procs.wait_until(lambda: whole_again(platform, "busy", stuck, 1), "the stuck replica to be replaced")
+    assert ask(3).json()["outputs"][0]["data"] == [192.0]
+    events = platform.api("GET", "/events?service=busy&limit=200")["items"]
+    assert any(event["reason"] == "ReplicaDraining" and "at one run for" in event["message"] for event in events)
+    platform.api("DELETE", "/inferenceservices/busy")
+
+
 def test_a_new_revision_under_load_fails_no_request(platform: Platform) -> None:
     platform.deploy("rolling", cases.made("iris.onnx")())
     with Load(platform, "rolling") as load:
@@ -65,7 +81,7 @@ def test_the_controller_is_not_needed_and_adopts_when_it_is_back(fresh: Platform
         procs.kill(controller)
         procs.wait_until(lambda: not procs.alive(controller), "the controller to be gone")
         load.wait_for_more(50)
-        restart(fresh)
+        fresh.restart_controller()
         load.wait_for_more(20)
     assert not load.failures
     assert fresh.pid_of("gateway") == gateway and fresh.runtime_pids() == runtimes
@@ -227,19 +243,6 @@ def sizes(folder: Path) -> dict[str, int]:
 def changed_since(look: Callable[[], object]) -> Callable[[], bool]:
     before = look()
     return lambda: look() != before
-
-
-def restart(platform: Platform) -> None:
-    """`berth up` again, for a platform whose controller is gone; one that is still in the foreground ends first."""
-    if platform.up and platform.up.poll() is None and procs.command_line(platform.up.pid)[1] == "up":
-        procs.wait_until(lambda: platform.up.poll() is not None or controllers(platform), "`berth up` to notice")
-    if not controllers(platform):
-        platform.launch()
-    platform.wait_up()
-
-
-def controllers(platform: Platform) -> list[int]:
-    return [pid for pid, arguments in platform.processes().items() if arguments[1] == "controller"]
 
 
 def replica_pids(platform: Platform, name: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,17 @@ SECCOMP_FILTER = "2"
 PASSED_ON = ("PATH", "HOME", "LANG", "RUST_LOG", "RUST_BACKTRACE", "BERTH_ONNXRUNTIME", "ORT_DISABLE_TELEMETRY")
 
 
-@pytest.fixture(scope="module")
-def platform():
-    platform = Platform(env={"SOME_PASSWORD": "do-not-hand-this-on"})
+@pytest.fixture(scope="module", params=[0, 3], ids=["cold", "warm"])
+def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """Replicas that were started from nothing, and replicas that waited in the warm pool."""
+    platform = Platform("--warm-pool", str(request.param), env={"SOME_PASSWORD": "do-not-hand-this-on"})
     try:
         platform.start()
+        procs.wait_until(lambda: len(platform.waiting_pids()) == request.param, "the warm pool")
         platform.deploy("iris", cases.made("iris.onnx")(), minReplicas=2)
         platform.deploy("ocr", cases.packaged("ppocrv4-det.onnx")())
+        starts = [event for event in platform.api("GET", "/events")["items"] if event["reason"] == "ReplicaStarted"]
+        assert sum("from the warm pool" in event["message"] for event in starts) == request.param
         yield platform
     finally:
         platform.destroy()

@@ -99,6 +99,14 @@ class Platform:
 
         self.address = procs.wait_until(ready, "the platform to be up", seconds)["listen"]
 
+    def restart_controller(self) -> None:
+        """`berth up` again, once the controller is gone; one that is still in the foreground ends first."""
+        if self.up and self.up.poll() is None and procs.command_line(self.up.pid)[1] == "up":
+            procs.wait_until(lambda: self.up.poll() is not None or self.controllers(), "`berth up` to notice")
+        if not self.controllers():
+            self.launch()
+        self.wait_up()
+
     def stop(self) -> int | None:
         """Ctrl-C, as a person would; gives the exit code. What is left over is a failure."""
         code = None
@@ -144,8 +152,16 @@ class Platform:
         (pid,) = [pid for pid, arguments in self.processes().items() if arguments[1] == role]
         return pid
 
+    def controllers(self) -> list[int]:
+        return [pid for pid, arguments in self.processes().items() if arguments[1] == "controller"]
+
     def runtime_pids(self) -> list[int]:
-        return sorted(pid for pid, arguments in self.processes().items() if arguments[1] == "runtime")
+        """Runtimes with a model."""
+        return sorted(pid for pid, arguments in self.processes().items() if arguments[1] == "runtime" and not waits(pid))
+
+    def waiting_pids(self) -> list[int]:
+        """Runtimes of the warm pool, which wait for a model."""
+        return sorted(pid for pid, arguments in self.processes().items() if arguments[1] == "runtime" and waits(pid))
 
     def logs(self, lines: int = 30) -> str:
         """The ends of every log, for a person who wants to know why a test failed."""
@@ -233,6 +249,14 @@ class Platform:
     @property
     def url(self) -> str:
         return f"http://{self.address}"
+
+
+def waits(pid: int) -> bool:
+    """Whether it is a process of the warm pool that has no model yet: it has one thread until then."""
+    try:
+        return "--standby" in procs.command_line(pid) and procs.status_fields(pid)["Threads"] == "1"
+    except OSError:
+        return False
 
 
 def is_berth(arguments: list[str]) -> bool:

@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "infer_json", run: targets::infer_json, seeds: seeds::infer_json },
     Target { name: "infer_binary", run: targets::infer_binary, seeds: seeds::infer_binary },
     Target { name: "answer", run: targets::answer, seeds: seeds::answer },
@@ -33,6 +33,7 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "onnx", run: targets::onnx, seeds: seeds::onnx },
     Target { name: "recognise", run: targets::recognise, seeds: seeds::recognise },
     Target { name: "manifest", run: targets::manifest, seeds: seeds::manifest },
+    Target { name: "kserve", run: targets::kserve, seeds: seeds::kserve },
     Target { name: "npy", run: targets::npy, seeds: seeds::npy },
     Target { name: "csv", run: targets::csv, seeds: seeds::csv },
 ];

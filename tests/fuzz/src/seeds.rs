@@ -174,6 +174,16 @@ pub fn manifest() -> Vec<Vec<u8>> {
     ])
 }
 
+/// Manifests of KServe.
+pub fn kserve() -> Vec<Vec<u8>> {
+    texts([
+        "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata:\n  name: iris\n  namespace: models\n  annotations: {serving.kserve.io/deploymentMode: Standard, berth.dev/traffic: '{\"sticky\":{\"key\":true}}'}\nspec:\n  predictor:\n    minReplicas: 1\n    maxReplicas: 3\n    canaryTrafficPercent: 10\n    nodeSelector: {disk: ssd}\n    batcher: {maxBatchSize: 8, maxLatency: 5, timeout: 60}\n    model:\n      modelFormat: {name: onnx, version: '1'}\n      protocolVersion: grpc-v2\n      runtime: kserve-tritonserver\n      storageUri: file:///m\n      args: [--log-verbose=1]\n      resources: {limits: {cpu: 1, memory: 1Gi}}\n",
+        "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: old}\nspec: {predictor: {containerConcurrency: 0, xgboost: {storageUri: 'file:///m.ubj', env: [{name: A, value: b}]}}}\n",
+        r#"{"apiVersion":"serving.kserve.io/v1beta1","kind":"InferenceServiceList","items":[{"apiVersion":"serving.kserve.io/v1beta1","kind":"InferenceService","metadata":{"name":"a","uid":"u"},"spec":{"predictor":{"sklearn":{"storageUri":"gs://b/m"}},"transformer":{}}}]}"#,
+        "apiVersion: serving.kserve.io/v1alpha1\nkind: InferenceGraph\nmetadata: {name: g}\n---\napiVersion: v1\nkind: Secret\n",
+    ])
+}
+
 /// Arrays.
 pub fn npy() -> Vec<Vec<u8>> {
     let file = |version: u8, header: &str, data: &[u8]| {

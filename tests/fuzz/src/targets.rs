@@ -173,6 +173,30 @@ pub fn manifest(data: &[u8]) {
     }
 }
 
+/// A manifest of KServe. What was read is exported and read again, and asks for the same; a second time nothing changes at all.
+pub fn kserve(data: &[u8]) {
+    use resources::manifest::{kserve::export, parse};
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(services) = parse(text) else { return };
+    for service in services {
+        let once = match parse(&export(&service).manifest.to_string()) {
+            Ok(once) => once,
+            Err(error) => {
+                // Berth's own kind may carry annotations that say nothing here and something to KServe.
+                let annotations = &service.metadata.annotations;
+                let speaks = annotations.contains_key("serving.kserve.io/stop") || annotations.len() >= 64;
+                assert!(speaks, "an export is not read: {error}");
+                return;
+            }
+        };
+        assert!(once.iter().all(|once| once.spec == service.spec), "an export asks for something else: {once:?}");
+        for service in once {
+            let twice = parse(&export(&service).manifest.to_string());
+            assert!(twice.is_ok_and(|twice| twice == [service]), "an export does not come back whole");
+        }
+    }
+}
+
 /// An array of numpy.
 pub fn npy(data: &[u8]) {
     infer::read_npy(data);

@@ -72,9 +72,12 @@ pub(crate) enum Command {
     /// Serve a model file or a bundle under a name
     #[command(after_help = examples::DEPLOY)]
     Deploy(Deploy),
-    /// Create or update services from a manifest
+    /// Create or update services from a manifest, Berth's or KServe's
     #[command(after_help = examples::APPLY)]
     Apply(Apply),
+    /// Write a service in another platform's form
+    #[command(subcommand, after_help = examples::EXPORT)]
+    Export(Export),
     /// List services
     #[command(after_help = examples::GET)]
     Get(Get),
@@ -143,6 +146,9 @@ pub(crate) struct Up {
     /// Listen beyond this machine without TLS: keys and requests can be read on the way
     #[arg(long)]
     pub(crate) insecure_listen_in_the_clear: bool,
+    /// Processes that have loaded ONNX Runtime and wait for a model [default: 1 where a service has `minReplicas: 0`, else 0]
+    #[arg(long, value_name = "N", env = "BERTH_WARM_POOL", value_parser = clap::value_parser!(u32).range(..=i64::from(controller::WARM_POOL_MAX)))]
+    pub(crate) warm_pool: Option<u32>,
 }
 
 /// Serve a model.
@@ -161,6 +167,9 @@ pub(crate) struct Deploy {
     /// Percent of the requests that a new revision gets; 100 for all [default: as before, else 100]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) canary: Option<u32>,
+    /// Percent of the requests that are mirrored to a new revision, which answers none [default: as before, else none]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "canary", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) shadow: Option<u32>,
     #[command(flatten)]
     pub(crate) wait: WaitByDefault,
 }
@@ -286,6 +295,14 @@ pub(crate) enum Rollout {
     /// Give the newest revision no requests; the one before gets them
     #[command(after_help = examples::ROLLOUT_ABORT)]
     Abort(OneService),
+}
+
+/// Exports.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Export {
+    /// Write a service as a manifest of KServe's `v1beta1`, in YAML unless `-o json`
+    #[command(after_help = examples::EXPORT_KSERVE)]
+    Kserve(OneService),
 }
 
 /// Keys.

@@ -16,11 +16,13 @@ mod deploy;
 mod describe;
 mod doctor;
 mod events;
+mod export;
 mod get;
 mod infer;
 mod key;
 mod logs;
 mod rollout;
+mod shadow;
 mod simulate;
 mod status;
 mod version;
@@ -67,6 +69,7 @@ async fn asking(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Status => status::status(context).await,
         Command::Deploy(args) => deploy::deploy(context, &args).await,
         Command::Apply(args) => apply::apply(context, &args).await,
+        Command::Export(what) => export::export(context, &what).await,
         Command::Get(args) => get::get(context, &args).await,
         Command::Describe(args) => describe::describe(context, &args.name).await,
         Command::Logs(args) => logs::logs(context, &args).await,

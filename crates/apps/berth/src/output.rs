@@ -78,6 +78,12 @@ impl Output {
         self.text(text.trim_end())
     }
 
+    /// Prints a manifest: YAML unless JSON is asked for.
+    pub(crate) fn manifest(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let format = if self.format == Format::Json { Format::Json } else { Format::Yaml };
+        Self { format, ..*self }.value(value)
+    }
+
     /// Prints one of many results for programs: a line of JSON, or a document of YAML.
     pub(crate) fn item(&self, value: &impl Serialize) -> Result<(), Failure> {
         if self.format == Format::Yaml {

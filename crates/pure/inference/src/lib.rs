@@ -1,6 +1,7 @@
 //! Tensors, requests and responses, the codecs of the Open Inference Protocol v2 (JSON, binary tensors, raw contents), and
-//! the evaluator of tree ensembles.
+//! the evaluator of tree ensembles; how far two answers agree.
 
+pub mod agreement;
 pub mod binary;
 pub mod classification;
 pub mod contract;

@@ -3,24 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use resources::{
-    id::{ReplicaId, Revision},
+    id::{ReplicaId, Revision, ServiceName},
     snapshot::RouteService,
+    status::RevisionTraffic,
 };
 
 use crate::{
+    index::Index,
     input::{DesiredService, Input, ObservedReplica, Phase},
     output::{Action, Plan},
-    service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, processes_max},
+    service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, is_stuck, processes_max},
 };
 
 /// Says which invariants `plan` breaks; empty for a good plan.
 pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
-    let mut checker = Checker { input, plan, taken: taken(plan), broken: Vec::new() };
+    let mut checker = Checker::new(input, plan);
     checker.ids_are_unique();
     checker.acts_once_on_what_is_there();
     checker.starts_what_is_wanted();
     checker.routes_all_that_answers_and_nothing_else();
     checker.shares_out_all_the_traffic();
+    checker.mirrors_only_to_what_answers_nobody();
     checker.stops_only_what_gets_no_requests();
     checker.never_takes_the_last_one();
     checker.keeps_the_old_until_the_new_is_complete();
@@ -32,37 +35,84 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
 struct Checker<'a> {
     input: &'a Input,
     plan: &'a Plan,
-    /// Replicas that leave, stop or are killed.
-    taken: BTreeSet<&'a ReplicaId>,
+    replicas: Index<'a>,
+    by_id: BTreeMap<&'a ReplicaId, &'a ObservedReplica>,
+    services: BTreeMap<&'a ServiceName, &'a DesiredService>,
+    routes: BTreeMap<&'a ServiceName, &'a RouteService>,
+    acts: Acts<'a>,
     broken: Vec<String>,
 }
 
-fn taken(plan: &Plan) -> BTreeSet<&ReplicaId> {
-    let takes = |action: &&Action| !matches!(action, Action::Forget { .. });
-    plan.actions.iter().filter(takes).filter_map(Action::replica).collect()
+/// The actions of a plan by what they are about.
+#[derive(Default)]
+struct Acts<'a> {
+    /// Replicas that leave, stop or are killed.
+    taken: BTreeSet<&'a ReplicaId>,
+    leaving: BTreeSet<&'a ReplicaId>,
+    started: BTreeMap<&'a ServiceName, usize>,
+    completed: BTreeSet<(&'a ServiceName, Revision)>,
+    retired: BTreeSet<(&'a ServiceName, Revision)>,
+}
+
+impl<'a> Acts<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let mut acts = Self::default();
+        for action in &plan.actions {
+            match action {
+                Action::Leave { replica, .. } => {
+                    acts.leaving.insert(replica);
+                    acts.taken.insert(replica);
+                }
+                Action::Stop { replica, .. } | Action::Kill { replica, .. } => drop(acts.taken.insert(replica)),
+                Action::Start { service, .. } => *acts.started.entry(service).or_default() += 1,
+                Action::Complete { service, revision } => drop(acts.completed.insert((service, *revision))),
+                Action::Retire { service, revision } => drop(acts.retired.insert((service, *revision))),
+                Action::Forget { .. } | Action::Promote { .. } | Action::Remove { .. } => {}
+            }
+        }
+        acts
+    }
+}
+
+/// Percent of the requests that the newest revision is to answer; nothing where it is to answer all.
+fn newest_share(service: &DesiredService) -> Option<u32> {
+    service.shadow_percent.map_or(service.canary_percent, |_| Some(0))
 }
 
 impl<'a> Checker<'a> {
+    fn new(input: &'a Input, plan: &'a Plan) -> Self {
+        Self {
+            input,
+            plan,
+            replicas: Index::new(input),
+            by_id: input.replicas.iter().map(|replica| (&replica.id, replica)).collect(),
+            services: input.services.iter().map(|service| (&service.name, service)).collect(),
+            routes: plan.routes.iter().map(|route| (&route.name, route)).collect(),
+            acts: Acts::of(plan),
+            broken: Vec::new(),
+        }
+    }
+
     fn say(&mut self, what: String) {
         self.broken.push(what);
     }
 
     fn find(&self, id: &ReplicaId) -> Option<&'a ObservedReplica> {
-        self.input.replicas.iter().find(|replica| &replica.id == id)
+        self.by_id.get(id).copied()
     }
 
     fn desired(&self, replica: &ObservedReplica) -> Option<&'a DesiredService> {
-        self.input.services.iter().find(|service| service.name == replica.service)
+        self.services.get(&replica.service).copied()
     }
 
     fn route(&self, service: &DesiredService) -> Option<&'a RouteService> {
-        self.plan.routes.iter().find(|route| route.name == service.name)
+        self.routes.get(&service.name).copied()
     }
 
     /// Replicas of a service that are ready and stay.
-    fn staying(&self, service: &'a DesiredService) -> impl Iterator<Item = &'a ObservedReplica> {
-        let replicas = self.input.replicas.iter().filter(move |replica| replica.service == service.name);
-        replicas.filter(|replica| replica.is_ready() && !self.taken.contains(&replica.id))
+    fn staying(&self, service: &DesiredService) -> impl Iterator<Item = &'a ObservedReplica> {
+        let replicas = self.replicas.replicas(&service.name).iter().copied();
+        replicas.filter(|replica| replica.is_ready() && !self.acts.taken.contains(&replica.id))
     }
 
     fn ids_are_unique(&mut self) {
@@ -101,7 +151,7 @@ impl<'a> Checker<'a> {
     fn starts_what_is_wanted(&mut self) {
         for action in &self.plan.actions {
             let Action::Start { service, revision } = action else { continue };
-            let desired = self.input.services.iter().find(|desired| &desired.name == service);
+            let desired = self.services.get(service);
             let wanted = desired.filter(|desired| !desired.deleting).and_then(|desired| desired.find(*revision));
             if !wanted.is_some_and(|desired| desired.bundle_present && desired.min_replicas > 0) {
                 self.say(format!("revision {revision} of {service} is started and not wanted"));
@@ -142,7 +192,8 @@ impl<'a> Checker<'a> {
                 .map(|(id, _)| format!("{id} answers and is not routed"))
                 .collect();
             self.broken.extend(left_out);
-            if routed.is_empty() && !staying.is_empty() {
+            // One that is to get nothing answers nobody: requests wait for the other.
+            if routed.is_empty() && !staying.is_empty() && newest_share(service) != Some(0) {
                 self.say(format!("replicas of {} answer and none is routed", service.name));
             }
         }
@@ -150,10 +201,9 @@ impl<'a> Checker<'a> {
 
     /// Whether a revision has been complete, after this plan.
     fn is_completed(&self, service: &DesiredService, number: Revision) -> bool {
-        let said = |action: &Action| matches!(action, Action::Complete { service: name, revision } if name == &service.name && *revision == number);
-        let unsaid = |action: &Action| matches!(action, Action::Retire { service: name, revision } if name == &service.name && *revision == number);
+        let this = (&service.name, number);
         let before = service.find(number).is_some_and(|desired| desired.completed);
-        (before || self.plan.actions.iter().any(said)) && !self.plan.actions.iter().any(unsaid)
+        (before || self.acts.completed.contains(&this)) && !self.acts.retired.contains(&this)
     }
 
     /// A split gives out 100 percent, to revisions that have been complete and answer, and to no more than two.
@@ -175,8 +225,24 @@ impl<'a> Checker<'a> {
                     self.say(format!("revision {} of {name} gets a share and cannot answer", share.revision));
                 }
             }
-            if service.canary_percent != route.split.first().map(|newest| newest.percent) {
+            if newest_share(service) != route.split.first().map(|newest| newest.percent) {
                 self.say(format!("the newest revision of {name} does not get the share that is asked for"));
+            }
+        }
+    }
+
+    /// Copies of requests go to the newest revision alone, as many as asked for, and while it answers nobody and another one does.
+    fn mirrors_only_to_what_answers_nobody(&mut self) {
+        for service in &self.input.services {
+            let Some((route, shadow)) = self.route(service).and_then(|route| Some((route, route.shadow?))) else {
+                continue;
+            };
+            let newest = service.revisions.last().is_some_and(|newest| newest.revision == shadow.revision);
+            let share = |share: &RevisionTraffic| (share.revision == shadow.revision) == (share.percent == 0);
+            let aside = route.split.len() == 2 && route.split.iter().all(share);
+            if !newest || !aside || service.shadow_percent != Some(shadow.percent) {
+                let (name, revision) = (&service.name, shadow.revision);
+                self.say(format!("revision {revision} of {name} is mirrored requests and may not be"));
             }
         }
     }
@@ -201,10 +267,10 @@ impl<'a> Checker<'a> {
 
     fn never_takes_the_last_one(&mut self) {
         for service in self.input.services.iter().filter(|service| !service.deleting) {
-            let ready =
-                self.input.replicas.iter().filter(|replica| replica.service == service.name && replica.is_ready());
-            let hung = |replica: &&ObservedReplica| {
+            let ready = self.replicas.replicas(&service.name).iter().filter(|replica| replica.is_ready());
+            let hung = |replica: &&&ObservedReplica| {
                 replica.silent_since_ms.is_some_and(|since_ms| self.input.now_ms >= since_ms + SILENT_MS_MAX)
+                    || is_stuck(service, replica)
             };
             let answering = ready.filter(|replica| !hung(replica)).count();
             let wanted = service.revisions.last().is_some_and(|newest| newest.min_replicas > 0);
@@ -216,7 +282,7 @@ impl<'a> Checker<'a> {
 
     fn keeps_the_old_until_the_new_is_complete(&mut self) {
         for service in self.input.services.iter().filter(|service| !service.deleting) {
-            let shares = service.canary_percent.is_some_and(|percent| percent < 100);
+            let shares = newest_share(service).is_some_and(|percent| percent < 100);
             let Some(newest) = service.revisions.last().filter(|newest| shares || !newest.promoted) else { continue };
             // One that has been complete may go on with fewer; one that shares does not replace the other.
             let replaces = self.is_completed(service, newest.revision) && !shares;
@@ -227,12 +293,11 @@ impl<'a> Checker<'a> {
             let fallback = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
             let Some(fallback) = fallback.filter(|_| !complete) else { continue };
             let staying = self.staying(service).filter(|replica| replica.revision == fallback.revision).count();
-            let leaving = self
-                .plan
-                .actions
-                .iter()
-                .filter_map(|action| if let Action::Leave { replica, .. } = action { self.find(replica) } else { None })
-                .any(|replica| replica.service == service.name && replica.revision == fallback.revision);
+            let leaving = self.replicas.replicas(&service.name).iter().any(|replica| {
+                replica.revision == fallback.revision
+                    && self.acts.leaving.contains(&replica.id)
+                    && !is_stuck(service, replica)
+            });
             if leaving && staying < count(fallback.min_replicas) {
                 self.say(format!(
                     "revision {} of {} is given up before revision {} is complete",
@@ -244,13 +309,10 @@ impl<'a> Checker<'a> {
 
     fn bounds_processes(&mut self) {
         for service in &self.input.services {
-            let start =
-                |action: &&Action| matches!(action, Action::Start { service: name, .. } if name == &service.name);
-            let started = self.plan.actions.iter().filter(start).count();
-            let replicas: Vec<&ObservedReplica> =
-                self.input.replicas.iter().filter(|replica| replica.service == service.name).collect();
+            let started = self.acts.started.get(&service.name).copied().unwrap_or_default();
+            let replicas = self.replicas.replicas(&service.name);
             let total = started + replicas.iter().filter(|replica| replica.is_alive()).count();
-            let bound = processes_max(service, &replicas);
+            let bound = processes_max(service, replicas);
             if started > 0 && total > bound {
                 self.say(format!("{} would have {total} processes, more than {bound}", service.name));
             }
@@ -260,8 +322,8 @@ impl<'a> Checker<'a> {
     fn removes_only_what_is_gone(&mut self) {
         for action in &self.plan.actions {
             let Action::Remove { service: name } = action else { continue };
-            let deleting = self.input.services.iter().any(|service| &service.name == name && service.deleting);
-            let left = self.input.replicas.iter().any(|replica| &replica.service == name && replica.is_alive());
+            let deleting = self.services.get(name).is_some_and(|service| service.deleting);
+            let left = self.replicas.replicas(name).iter().any(|replica| replica.is_alive());
             if !deleting || left {
                 self.say(format!("{name} is removed while it is wanted or has replicas"));
             }

@@ -36,6 +36,8 @@ pub struct DesiredService {
     pub deleting: bool,
     /// Percent of the requests that the newest revision gets beside an earlier one; absent, it gets all.
     pub canary_percent: Option<u32>,
+    /// Percent of the requests that are mirrored to the newest revision, which then answers no client.
+    pub shadow_percent: Option<u32>,
     /// What keeps a client with one revision.
     pub sticky: Option<Sticky>,
 }
@@ -81,6 +83,8 @@ pub struct ObservedReplica {
     pub phase: Phase,
     /// Since when a ready replica has not answered questions about itself, milliseconds.
     pub silent_since_ms: Option<u64>,
+    /// Milliseconds that its oldest run under way had taken when it last said so.
+    pub busy_ms: u64,
     /// What it says of its model.
     pub conditions: Vec<Condition>,
     /// Sandbox rules that are not in force, in words.

@@ -6,6 +6,7 @@
 mod check;
 mod enforce;
 mod history;
+mod index;
 mod input;
 mod output;
 mod routes;
@@ -21,11 +22,14 @@ pub use history::{Exit, History, backoff_ms};
 pub use input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase};
 pub use output::{Action, Plan, ServicePlan};
 
+use index::Index;
+
 /// Decides what to do now.
 pub fn plan(input: &Input) -> Plan {
+    let index = Index::new(input);
     let mut plan = Plan::default();
     for service in &input.services {
-        service::plan_service(input, service, &mut plan);
+        service::plan_service(input, &index, service, &mut plan);
     }
     service::plan_strays(input, &mut plan);
     plan.routes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -30,6 +30,7 @@ pub(crate) fn route(scope: &Scope<'_>) -> Option<RouteService> {
         timeout_ms: default.timeout_ms,
         container_concurrency: default.container_concurrency,
         default_revision: Some(default.revision),
+        shadow: scope.shadow(&traffic),
         sticky: scope.service.sticky.clone().filter(|_| traffic.len() > 1),
         split: if traffic.len() > 1 { traffic } else { Vec::new() },
         revisions: named.into_iter().map(|revision| route_revision(scope, revision)).collect(),

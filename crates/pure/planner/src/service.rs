@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use resources::id::{ReplicaId, Revision};
+use resources::id::{ReplicaId, Revision, ServiceName};
 
 use crate::{
     history::{Exit, HEALTHY_MS, History},
+    index::Index,
     input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase},
     output::{Action, Plan, ServicePlan},
     routes, status,
@@ -15,6 +16,8 @@ use crate::{
 pub(crate) const START_MS_MAX: u64 = 300_000;
 /// Longest silence of a ready replica. A busy one answers late; one that hangs never does.
 pub(crate) const SILENT_MS_MAX: u64 = 60_000;
+/// How much longer than a request may take a run may, before its replica counts as stuck: whoever asked has long gone.
+pub(crate) const STUCK_MS: u64 = 10_000;
 /// Longest wait for the gateway to say that a replica has left its routes. A gateway that is away sends it no requests either.
 pub(crate) const LEAVE_MS_MAX: u64 = 10_000;
 /// Longest time for a stopping replica: the runtime's own grace and a little.
@@ -34,13 +37,15 @@ pub(crate) struct Scope<'a> {
     pub(crate) completed_now: BTreeSet<Revision>,
     /// Revisions whose replicas this plan gives up.
     pub(crate) retired_now: BTreeSet<Revision>,
+    /// Processes that this plan starts.
+    started: usize,
     /// Whether this plan gives the newest revision all the traffic for the first time.
     pub(crate) promoted_now: bool,
     report: Vec<String>,
 }
 
-pub(crate) fn plan_service(input: &Input, service: &DesiredService, plan: &mut Plan) {
-    let mut scope = Scope::new(input, service);
+pub(crate) fn plan_service<'a>(input: &'a Input, index: &Index<'a>, service: &'a DesiredService, plan: &mut Plan) {
+    let mut scope = Scope::new(input, index, service);
     scope.bury(plan);
     scope.forgive();
     scope.expire(plan);
@@ -56,14 +61,16 @@ pub(crate) fn plan_service(input: &Input, service: &DesiredService, plan: &mut P
     let (latest_ready, latest_rolled_out) = (scope.latest_completed(), scope.latest_promoted());
     let traffic = if service.deleting { Vec::new() } else { scope.traffic() };
     let Scope { histories, report, .. } = scope;
-    plan.histories.extend(histories.into_iter().filter(|history| !input.histories.contains(history)));
+    let known = index.histories(&service.name);
+    plan.histories.extend(histories.into_iter().filter(|history| !known.contains(&history)));
     let name = service.name.clone();
     plan.services.push(ServicePlan { name, conditions, latest_ready, latest_rolled_out, traffic, replicas, report });
 }
 
 /// Replicas whose service is gone: left over from a crash.
 pub(crate) fn plan_strays(input: &Input, plan: &mut Plan) {
-    let stray = |replica: &&ObservedReplica| !input.services.iter().any(|service| service.name == replica.service);
+    let services: BTreeSet<&ServiceName> = input.services.iter().map(|service| &service.name).collect();
+    let stray = |replica: &&ObservedReplica| !services.contains(&replica.service);
     for replica in input.replicas.iter().filter(stray) {
         let (id, why) = (replica.id.clone(), "its service is gone".to_owned());
         match replica.phase {
@@ -78,10 +85,9 @@ pub(crate) fn plan_strays(input: &Input, plan: &mut Plan) {
 }
 
 impl<'a> Scope<'a> {
-    fn new(input: &'a Input, service: &'a DesiredService) -> Self {
-        let mut replicas: Vec<_> = input.replicas.iter().filter(|replica| replica.service == service.name).collect();
-        replicas.sort_by(|a, b| a.id.cmp(&b.id));
-        let histories = input.histories.iter().filter(|history| history.service == service.name).cloned().collect();
+    fn new(input: &'a Input, index: &Index<'a>, service: &'a DesiredService) -> Self {
+        let replicas = index.replicas(&service.name).to_vec();
+        let histories = index.histories(&service.name).iter().copied().cloned().collect();
         Self {
             input,
             service,
@@ -90,6 +96,7 @@ impl<'a> Scope<'a> {
             gone: BTreeSet::new(),
             completed_now: BTreeSet::new(),
             retired_now: BTreeSet::new(),
+            started: 0,
             promoted_now: false,
             report: Vec::new(),
         }
@@ -189,6 +196,10 @@ impl<'a> Scope<'a> {
                         self.kill(replica, &format!("it did not answer for {} s", SILENT_MS_MAX / 1000), true, plan);
                     }
                     Some(since_ms) => plan.wake_at(since_ms + SILENT_MS_MAX),
+                    None if is_stuck(self.service, replica) => {
+                        let why = format!("it has been at one run for {} s", replica.busy_ms / 1000);
+                        self.leave(replica, &why, plan);
+                    }
                     None => {}
                 },
                 Phase::Leaving { since_ms, generation } => self.let_go(replica, since_ms, generation, plan),
@@ -301,12 +312,13 @@ impl<'a> Scope<'a> {
                 number = 1_usize.saturating_sub(starting);
             }
         }
-        let room = self.room(plan);
+        let room = self.room();
         if number > room {
             self.report
                 .push(format!("revision {revision} waits with {} starts until others have stopped", number - room));
             number = room;
         }
+        self.started += number;
         for _ in 0..number {
             plan.actions.push(Action::Start { service: self.service.name.clone(), revision });
         }
@@ -319,14 +331,9 @@ impl<'a> Scope<'a> {
     }
 
     /// How many more processes the service may have: twice its replicas and one, however many changes come at once.
-    fn room(&self, plan: &Plan) -> usize {
+    fn room(&self) -> usize {
         let alive = self.replicas.iter().filter(|replica| replica.is_alive()).count();
-        let started = plan
-            .actions
-            .iter()
-            .filter(|action| matches!(action, Action::Start { service, .. } if service == &self.service.name))
-            .count();
-        processes_max(self.service, &self.replicas).saturating_sub(alive + started)
+        processes_max(self.service, &self.replicas).saturating_sub(alive + self.started)
     }
 
     fn remove(&mut self, plan: &mut Plan) {
@@ -366,6 +373,12 @@ impl<'a> Scope<'a> {
         self.report.push(format!("killing {}: {why}", replica.id));
         plan.actions.push(Action::Kill { replica: replica.id.clone(), why: why.to_owned(), failed });
     }
+}
+
+/// Whether a replica has been at one run for longer than any request waits for its answer.
+pub(crate) fn is_stuck(service: &DesiredService, replica: &ObservedReplica) -> bool {
+    let desired = service.find(replica.revision);
+    desired.is_some_and(|desired| replica.busy_ms >= desired.timeout_ms.saturating_add(STUCK_MS))
 }
 
 /// Processes of one service, at most: twice the replicas of its largest revision that is there or wanted, and one.

@@ -65,6 +65,13 @@ fn ready(scope: &Scope<'_>, newest: &DesiredRevision, predictor: &Condition) -> 
 /// Who answers how many of the requests, in words.
 fn shares(scope: &Scope<'_>, newest: Revision) -> String {
     match scope.traffic().as_slice() {
+        [one, other] if one.percent == 0 && scope.service.shadow_percent.is_some() => {
+            let mirrored = scope.service.shadow_percent.unwrap_or(0);
+            format!(
+                "revision {newest} is mirrored {mirrored} % of the requests, revision {} answers them",
+                other.revision
+            )
+        }
         [one, other] if one.percent == 0 => {
             format!("revision {newest} is ready and gets no requests, revision {} answers them", other.revision)
         }
@@ -90,6 +97,12 @@ fn rolled_out(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
     if !scope.is_completed(newest) {
         let message = format!("revision {number} gets no requests before it is ready");
         return condition(kind, ConditionStatus::False, "NotReady", message);
+    }
+    if let Some(mirrored) = scope.service.shadow_percent {
+        let message = format!(
+            "`shadow` mirrors {mirrored} % of the requests to revision {number}, which answers none: remove it to give revision {number} all"
+        );
+        return condition(kind, ConditionStatus::False, "Shadow", message);
     }
     let percent = scope.wanted_percent();
     let message = format!(

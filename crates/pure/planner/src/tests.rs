@@ -15,7 +15,9 @@ fn scripts_give_the_plans_they_say() {
         ("delete", include_str!("scripts/delete.txt")),
         ("limits", include_str!("scripts/limits.txt")),
         ("stuck", include_str!("scripts/stuck.txt")),
+        ("stuck_run", include_str!("scripts/stuck_run.txt")),
         ("canary", include_str!("scripts/canary.txt")),
+        ("shadow", include_str!("scripts/shadow.txt")),
     ];
     let wrong: Vec<String> = scripts
         .into_iter()

@@ -4,7 +4,7 @@
 //! has had all of them keeps the rest. A revision gets requests only while it has been complete and has a replica that answers; what
 //! it would have got goes to the other one meanwhile; but one that is to get nothing gets nothing, and requests wait for the other.
 
-use resources::{id::Revision, status::RevisionTraffic};
+use resources::{id::Revision, snapshot::RouteShadow, status::RevisionTraffic};
 
 use crate::{
     input::DesiredRevision,
@@ -18,7 +18,9 @@ pub(crate) const ALL: u32 = 100;
 impl<'a> Scope<'a> {
     /// Percent that the newest revision should get, whatever is ready.
     pub(crate) fn wanted_percent(&self) -> u32 {
-        self.service.canary_percent.map_or(ALL, |percent| percent.min(ALL))
+        // One that is mirrored requests answers none.
+        let canary = self.service.shadow_percent.map_or(self.service.canary_percent, |_| Some(0));
+        canary.map_or(ALL, |percent| percent.min(ALL))
     }
 
     /// The last revision before the newest that has had all the traffic.
@@ -57,7 +59,10 @@ impl<'a> Scope<'a> {
             plan.actions.push(Action::Promote { service: name.clone(), revision });
         } else if self.completed_now.contains(&newest.revision) {
             let (revision, percent) = (newest.revision, self.wanted_percent());
-            self.say(format!("revision {revision} is ready for {percent} % of the requests"));
+            self.say(match self.service.shadow_percent {
+                Some(mirrored) => format!("revision {revision} is ready and is mirrored {mirrored} % of the requests"),
+                None => format!("revision {revision} is ready for {percent} % of the requests"),
+            });
         }
     }
 
@@ -77,9 +82,14 @@ impl<'a> Scope<'a> {
         let Some(stable) = self.stable() else {
             if self.is_completed(newest) {
                 let revision = newest.revision;
-                self.say(format!(
-                    "revision {revision} gets all requests, not {wanted} %: there is no earlier one to share them with"
-                ));
+                self.say(match self.service.shadow_percent {
+                    Some(_) => format!(
+                        "revision {revision} answers all requests and `shadow` mirrors none: there is no earlier one to answer them"
+                    ),
+                    None => format!(
+                        "revision {revision} gets all requests, not {wanted} %: there is no earlier one to share them with"
+                    ),
+                });
             }
             return;
         };
@@ -90,6 +100,14 @@ impl<'a> Scope<'a> {
                 crate::service::replicas(number)
             ));
         }
+    }
+
+    /// Which revision gets copies of how many requests: the newest, while an earlier one answers them.
+    pub(crate) fn shadow(&self, traffic: &[RevisionTraffic]) -> Option<RouteShadow> {
+        let percent = self.service.shadow_percent?;
+        let newest = self.newest()?;
+        let aside = traffic.iter().any(|share| share.revision == newest.revision && share.percent == 0);
+        aside.then_some(RouteShadow { revision: newest.revision, percent })
     }
 
     /// Who gets how much, newest first. Empty when nothing that has been complete answers.

@@ -41,6 +41,8 @@ pub enum ConditionKind {
     Parallel,
     /// The golden inputs that came with the model gave the expected outputs.
     GoldenVerified,
+    /// Every field of the manifest of KServe that the service came from is honoured.
+    KServeCompatible,
 }
 
 /// Whether a statement holds.

@@ -30,6 +30,17 @@ pub struct InferenceServiceSpec {
     /// Which requests a revision gets while two of them share the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// Tries the newest revision with copies of requests that an earlier one answers. A change of it makes no revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+/// Tries the newest revision with copies of requests: while this is there it answers no client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shadow {
+    /// Percent of the requests for predictions that are mirrored to it, 1 to 100.
+    pub percent: u32,
 }
 
 /// Which requests a revision gets while two of them share the traffic.

@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::inference_service::InferenceService;
+use crate::{API_VERSION, inference_service::InferenceService};
 
+pub mod kserve;
 mod schema;
 mod source;
 mod validate;
@@ -90,7 +91,8 @@ impl ManifestError {
     }
 }
 
-/// Reads every `InferenceService` of a text: YAML with one or several documents, or JSON; lists are flattened.
+/// Reads every `InferenceService` of a text: YAML with one or several documents, or JSON; lists are flattened. Those of KServe
+/// ([`kserve::API_VERSION`]) are converted.
 ///
 /// # Errors
 ///
@@ -113,10 +115,7 @@ fn read(text: &str, base: Option<&str>) -> Result<Vec<InferenceService>, Manifes
         return Err(ManifestError::TooLarge(text.len()));
     }
     let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options()).map_err(|e| syntax(&e))?;
-    let mut items: Vec<Value> = documents.into_iter().filter(|value| !value.is_null()).flat_map(flattened).collect();
-    if let Some(base) = base {
-        items.iter_mut().for_each(|item| make_absolute(item, base));
-    }
+    let items: Vec<Value> = documents.into_iter().filter(|value| !value.is_null()).flat_map(flattened).collect();
     match items.len() {
         0 => return Err(ManifestError::Empty),
         many if many > DOCUMENTS_MAX => return Err(ManifestError::TooMany(many)),
@@ -124,8 +123,9 @@ fn read(text: &str, base: Option<&str>) -> Result<Vec<InferenceService>, Manifes
     }
     let several = items.len() > 1;
     let (mut services, mut wrong) = (Vec::new(), Vec::new());
+    let mut places = kserve::Places::default();
     for (index, item) in items.iter().enumerate() {
-        match from_json_value(item) {
+        match places.check(item).and_then(|()| of_document(item, base)) {
             Ok(service) => services.push(service),
             Err(errors) => {
                 let name = name_of(item).filter(|_| several);
@@ -136,6 +136,34 @@ fn read(text: &str, base: Option<&str>) -> Result<Vec<InferenceService>, Manifes
     if wrong.is_empty() { Ok(services) } else { Err(ManifestError::Fields(wrong)) }
 }
 
+/// Reads one document of a text, of Berth's own kind or of KServe's.
+fn of_document(item: &Value, base: Option<&str>) -> Result<InferenceService, Vec<FieldError>> {
+    let text = |name: &str| item.get(name).and_then(Value::as_str);
+    let converted = if kserve::is_kserve(item) {
+        Some(kserve::convert(item)?)
+    } else {
+        // A file for a cluster has accounts and secrets beside its services: their fields would all be unknown.
+        if let (Some(version), Some(kind)) = (text("apiVersion"), text("kind"))
+            && !version.starts_with("berth.dev/")
+            && kind != "InferenceService"
+        {
+            let kind = walk::clipped(kind);
+            let message =
+                format!("`{kind}` of `{}` is no kind of Berth's: leave the document out", walk::clipped(version));
+            return Err(vec![FieldError::new("kind", message)]);
+        }
+        None
+    };
+    let mut value = converted.as_ref().map_or(item, |converted| &converted.value).clone();
+    if let Some(base) = base {
+        make_absolute(&mut value, base);
+    }
+    from_json_value(&value).map_err(|errors| match &converted {
+        Some(converted) => converted.as_written(errors),
+        None => errors,
+    })
+}
+
 /// Reads one `InferenceService` from a JSON value: the body of an API request. `status` is dropped.
 ///
 /// # Errors
@@ -143,6 +171,10 @@ fn read(text: &str, base: Option<&str>) -> Result<Vec<InferenceService>, Manifes
 /// Every error of the document: unknown fields, fields that are not honoured, wrong kinds of values, and what
 /// [`validate`] finds.
 pub fn from_json_value(value: &Value) -> Result<InferenceService, Vec<FieldError>> {
+    if kserve::is_kserve(value) {
+        let message = format!("expected `{API_VERSION}`, found KServe's: `berth apply` converts such a manifest");
+        return Err(vec![FieldError::new("apiVersion", message)]);
+    }
     let mut errors = walk::Errors::default();
     let normal = walk::object(&schema::INFERENCE_SERVICE, value, "", &mut errors);
     if !errors.list.is_empty() {

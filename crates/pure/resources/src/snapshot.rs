@@ -41,8 +41,21 @@ pub struct RouteService {
     /// What keeps a client with one revision of the split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<Sticky>,
+    /// Which revision is tried with copies of the requests that the others answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<RouteShadow>,
     /// Revisions that can be named.
     pub revisions: Vec<RouteRevision>,
+}
+
+/// A revision that is tried with copies of requests and answers no client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteShadow {
+    /// The revision.
+    pub revision: Revision,
+    /// Percent of the requests for predictions that are mirrored to it, 1 to 100.
+    pub percent: u32,
 }
 
 /// One revision and where its replicas listen.

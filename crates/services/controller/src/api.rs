@@ -21,6 +21,7 @@ use crate::{
     error::{ApiError, Error},
     gateway_process::GatewayState,
     metrics::Metrics,
+    orchestrator::warm::Pool,
     snapshot::Publisher,
 };
 
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     pub(crate) deployer: Deployer,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) gateway: watch::Receiver<GatewayState>,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) supervisor: Supervisor,
 }

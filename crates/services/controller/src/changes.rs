@@ -115,7 +115,7 @@ mod tests {
             api_version: API_VERSION.to_owned(),
             kind: "InferenceService".to_owned(),
             metadata: ObjectMeta::named(ServiceName::parse("spam").unwrap()),
-            spec: InferenceServiceSpec { predictor, traffic: None },
+            spec: InferenceServiceSpec { predictor, traffic: None, shadow: None },
             status: None,
         };
         Change { kind: ChangeKind::Added, object }

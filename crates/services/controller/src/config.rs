@@ -11,6 +11,9 @@ use daemon::listen;
 
 use crate::error::Error;
 
+/// Processes of the warm pool, at most: each takes some tens of megabytes, and a machine starts few replicas at one moment.
+pub const WARM_POOL_MAX: u32 = 16;
+
 /// Arguments of `berth controller`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -29,6 +32,9 @@ pub struct Args {
     /// Listen beyond this machine without TLS: keys and requests can be read on the way
     #[arg(long)]
     pub insecure_listen_in_the_clear: bool,
+    /// Processes that have loaded ONNX Runtime and wait for a model [default: 1 where a service has `minReplicas: 0`, else 0]
+    #[arg(long, value_name = "N", env = "BERTH_WARM_POOL", value_parser = clap::value_parser!(u32).range(..=i64::from(WARM_POOL_MAX)))]
+    pub warm_pool: Option<u32>,
 }
 
 /// What the controller runs with.
@@ -44,6 +50,8 @@ pub struct Config {
     pub in_the_clear: bool,
     /// The executable that every role is started from.
     pub executable: PathBuf,
+    /// Processes that wait for a model, when a number was given.
+    pub warm_pool: Option<u32>,
 }
 
 impl TryFrom<Args> for Config {
@@ -65,7 +73,7 @@ impl TryFrom<Args> for Config {
             source,
         })?;
         let data_dir = prepare_data_dir(&args.data_dir)?;
-        Ok(Self { data_dir, listen, tls, in_the_clear, executable })
+        Ok(Self { data_dir, listen, tls, in_the_clear, executable, warm_pool: args.warm_pool })
     }
 }
 
@@ -114,6 +122,7 @@ mod tests {
             tls_cert: None,
             tls_key: None,
             insecure_listen_in_the_clear: false,
+            warm_pool: None,
         }
     }
 

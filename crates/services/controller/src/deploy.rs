@@ -90,14 +90,11 @@ impl Deployer {
             return Ok(row.object);
         }
         let shifted = before.spec.predictor.canary_traffic_percent != after.spec.predictor.canary_traffic_percent
-            || before.spec.traffic != after.spec.traffic;
+            || before.spec.traffic != after.spec.traffic
+            || before.spec.shadow != after.spec.shadow;
         let updated = write.update_service(&object, changed || shifted).await?;
         if shifted && !changed {
-            let message = match object.spec.predictor.canary_traffic_percent {
-                Some(percent) => format!("the newest revision is to get {percent} % of the requests"),
-                None => "the newest revision is to get all requests".to_owned(),
-            };
-            write.event(Severity::Normal, name.as_str(), "Updated", &message).await?;
+            write.event(Severity::Normal, name.as_str(), "Updated", &shift(&object)).await?;
         }
         if changed {
             let number = Revision(latest.map_or(1, |latest| latest.revision.0 + 1));
@@ -174,6 +171,15 @@ fn check_format(object: &InferenceService, found: &str) -> Result<(), String> {
         "spec.predictor.model.modelFormat.name: it is `{said}`, and the model's content is `{found}`: write `{found}`, or \
          name another model"
     ))
+}
+
+/// What the newest revision is to get, in words.
+fn shift(object: &InferenceService) -> String {
+    match (object.spec.shadow, object.spec.predictor.canary_traffic_percent) {
+        (Some(shadow), _) => format!("the newest revision is to be mirrored {} % of the requests", shadow.percent),
+        (None, Some(percent)) => format!("the newest revision is to get {percent} % of the requests"),
+        (None, None) => "the newest revision is to get all requests".to_owned(),
+    }
 }
 
 fn uri(object: &InferenceService) -> &str {

@@ -26,7 +26,8 @@ use crate::{
     deploy::Deployer,
     gateway_process::GatewayState,
     metrics::Metrics,
-    orchestrator::{Answer, End, Launch, Life, Orchestrator, Seen},
+    names,
+    orchestrator::{Answer, End, Launch, Life, Orchestrator, Seen, Started, warm::Pool},
     reconcile::Reconciler,
     snapshot::Publisher,
 };
@@ -39,6 +40,8 @@ pub(crate) struct Fake(Arc<Mutex<FakeState>>);
 pub(crate) struct FakeState {
     pub(crate) processes: BTreeMap<ReplicaId, FakeProcess>,
     pub(crate) launches: Vec<Launch>,
+    /// Processes that are to wait.
+    pub(crate) warm: usize,
     /// Replicas that the controller of now has a hold on.
     held: Vec<ReplicaId>,
     born: i32,
@@ -112,14 +115,26 @@ impl Orchestrator for Fake {
         replicas.iter().map(look).collect()
     }
 
-    async fn start(&self, launch: &Launch) -> Result<ProcessId, String> {
+    fn name(&self) -> String {
+        names::random(names::REPLICA_RANDOM_LEN)
+    }
+
+    fn keep_warm(&self, processes: usize) {
+        self.state().warm = processes;
+    }
+
+    async fn close(&self) {
+        self.state().warm = 0;
+    }
+
+    async fn start(&self, launch: &Launch) -> Result<Started, String> {
         let mut state = self.state();
         state.born += 1;
         let pid = state.born;
         state.processes.insert(launch.id.clone(), FakeProcess { pid, ..FakeProcess::default() });
         state.held.push(launch.id.clone());
         state.launches.push(launch.clone());
-        Ok(ProcessId { pid, born: 1 })
+        Ok(Started { process: ProcessId { pid, born: 1 }, warm: false })
     }
 
     fn end(&self, replica: &ReplicaId, how: End) {
@@ -156,7 +171,8 @@ impl Fixture {
         let data_dir = prepare_data_dir(&home.path().join("d")).unwrap();
         let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
         let executable = PathBuf::from("/no/executable");
-        let config = Config { data_dir: data_dir.clone(), listen, tls: None, in_the_clear: false, executable };
+        let config =
+            Config { data_dir: data_dir.clone(), listen, tls: None, in_the_clear: false, executable, warm_pool: None };
         let db = Db::open(&data_dir.join("berth.db")).await.unwrap();
         let store = Store::open(&data_dir.join("store")).unwrap();
         let publisher = Arc::new(Publisher::open(db.clone()).await.unwrap());
@@ -177,7 +193,9 @@ impl Fixture {
         let deployer = Deployer::new(db.clone(), store, imports);
         let (supervisor, api_db, shown) = (Supervisor::new(), db.clone(), Arc::clone(&publisher));
         let stop = supervisor.clone();
-        let inner = api::Inner { config, db: api_db, deployer, publisher: shown, gateway, metrics, supervisor };
+        let (program, wake) = (config.executable.clone(), Arc::clone(api_db.wake()));
+        let pool = Arc::new(Pool::new(program, &data_dir, supervisor.clone(), wake));
+        let inner = api::Inner { config, db: api_db, deployer, publisher: shown, gateway, pool, metrics, supervisor };
         let router = api::router(api::App::new(inner));
         Self { home, fake, db, publisher, reconciler, router, supervisor: stop }
     }

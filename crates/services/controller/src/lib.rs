@@ -28,7 +28,7 @@ mod orchestrator;
 mod reconcile;
 mod snapshot;
 
-pub use config::{Args, Config};
+pub use config::{Args, Config, WARM_POOL_MAX};
 pub use error::{Error, Status};
 
 /// Time for everything to stop: the gateway's and then the replicas' own grace, and a little.
@@ -76,14 +76,11 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
     let listener = bind_unix(&socket).map_err(|source| Error::Io { action: "listen on", path: socket, source })?;
     let (metrics, imports) = (Arc::new(metrics::Metrics::new()), Arc::new(RwLock::new(())));
     let wake = Arc::clone(db.wake());
+    let executable = config.executable.clone();
+    let pool = Arc::new(orchestrator::warm::Pool::new(executable, data_dir, supervisor.clone(), Arc::clone(&wake)));
     let reconciler = reconcile::Reconciler {
         db: db.clone(),
-        orchestrator: orchestrator::process::Processes::new(
-            config.executable.clone(),
-            data_dir,
-            supervisor.clone(),
-            wake,
-        ),
+        orchestrator: orchestrator::process::Processes::new(Arc::clone(&pool), data_dir, supervisor.clone(), wake),
         publisher: Arc::clone(&publisher),
         store: store.clone(),
         metrics: Arc::clone(&metrics),
@@ -99,6 +96,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         deployer: deploy::Deployer::new(db, store, imports),
         publisher,
         gateway: keeper.state(),
+        pool,
         metrics,
         supervisor: supervisor.clone(),
     });

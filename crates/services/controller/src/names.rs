@@ -2,6 +2,9 @@
 
 use rand::{TryRng as _, rngs::SysRng};
 
+/// Characters of a replica's own part of its name: 51 bits, so that none comes twice in the life of a data directory.
+pub(crate) const REPLICA_RANDOM_LEN: usize = 10;
+
 const ALPHABET: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// `length` letters and digits. They are not secrets: a socket's protection is its mode and its directory's.

@@ -44,6 +44,7 @@ impl Observation {
             revisions: revisions.map(|revision| self.desired_revision(revision)).collect(),
             deleting: service.deleting,
             canary_percent: service.object.spec.predictor.canary_traffic_percent,
+            shadow_percent: service.object.spec.shadow.map(|shadow| shadow.percent),
             sticky: service.object.spec.traffic.as_ref().and_then(|traffic| traffic.sticky.clone()),
         }
     }
@@ -84,6 +85,7 @@ fn observed(row: &ReplicaRow, seen: &Seen, now_ms: u64) -> ObservedReplica {
         silent_since_ms: seen.silent_since_ms,
         conditions: answer.conditions,
         missing: answer.missing,
+        busy_ms: answer.busy_ms.unwrap_or_default(),
     }
 }
 

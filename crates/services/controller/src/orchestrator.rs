@@ -12,11 +12,13 @@ use resources::{
 use crate::db::{ProcessId, ReplicaRow};
 
 pub(crate) mod command;
+pub(crate) mod findings;
 pub(crate) mod handle;
 pub(crate) mod logs;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod procfs;
+pub(crate) mod warm;
 
 /// Runs replicas.
 pub(crate) trait Orchestrator: Send + Sync + 'static {
@@ -26,8 +28,14 @@ pub(crate) trait Orchestrator: Send + Sync + 'static {
     /// Looks at every replica, in the order given. Replicas that an earlier controller started are adopted.
     fn observe(&self, replicas: &[ReplicaRow]) -> impl Future<Output = Vec<Seen>> + Send;
 
+    /// The random part of the name of the next replica that is started.
+    fn name(&self) -> String;
+
     /// Starts the process of a replica.
-    fn start(&self, launch: &Launch) -> impl Future<Output = Result<ProcessId, String>> + Send;
+    fn start(&self, launch: &Launch) -> impl Future<Output = Result<Started, String>> + Send;
+
+    /// Sees to it that so many processes are ready to become replicas.
+    fn keep_warm(&self, processes: usize);
 
     /// Asks a replica to finish, or ends it.
     fn end(&self, replica: &ReplicaId, how: End);
@@ -37,6 +45,17 @@ pub(crate) trait Orchestrator: Send + Sync + 'static {
 
     /// Ends processes that belong to no replica; says which.
     fn sweep(&self, replicas: &[ReplicaRow]) -> impl Future<Output = Vec<String>> + Send;
+
+    /// Ends the processes that have not become replicas.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A process that was started for a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Started {
+    pub(crate) process: ProcessId,
+    /// Whether it waited already.
+    pub(crate) warm: bool,
 }
 
 /// How to end a replica.
@@ -103,4 +122,8 @@ pub(crate) struct Answer {
     pub(crate) conditions: Vec<Condition>,
     /// Sandbox rules that are not in force.
     pub(crate) missing: Vec<String>,
+    /// Milliseconds that its oldest run under way had taken.
+    pub(crate) busy_ms: Option<u64>,
+    /// What its trials of the model came to, for the next replica.
+    pub(crate) findings: Option<String>,
 }

@@ -21,9 +21,8 @@ use crate::{
     error::Error,
     gateway_process::GatewayState,
     metrics::Metrics,
-    names,
     observe::Observation,
-    orchestrator::{End, Launch, Life, Orchestrator},
+    orchestrator::{End, Launch, Life, Orchestrator, Started},
     snapshot::Publisher,
 };
 
@@ -98,6 +97,7 @@ impl<O: Orchestrator> Reconciler<O> {
         self.remember(&observation, &plan).await?;
         let generation = self.publisher.publish(Some(plan.routes.clone())).await?;
         self.act(&observation, &plan, generation).await?;
+        self.orchestrator.keep_warm(self.warm_processes(&observation));
         self.tidy(&observation).await;
         self.metrics.passed(&input, self.publisher.generation());
         Ok(plan.wake_at_ms)
@@ -120,6 +120,13 @@ impl<O: Orchestrator> Reconciler<O> {
             machine: self.orchestrator.machine(),
             gateway_acknowledged: self.publisher.acknowledged(),
         })
+    }
+
+    /// Processes that wait for a model: as many as were asked for, else one where a service may have no replica.
+    fn warm_processes(&self, observation: &Observation) -> usize {
+        let from_zero = || observation.revisions.iter().any(|revision| revision.predictor.min_replicas == Some(0));
+        let wanted = self.config.warm_pool.unwrap_or_else(|| u32::from(from_zero()));
+        usize::try_from(wanted).unwrap_or(0)
     }
 
     async fn refuse(&mut self, broken: &str) -> Result<(), Error> {
@@ -234,9 +241,11 @@ impl<O: Orchestrator> Reconciler<O> {
         for (launch, outcome) in started {
             let service = launch.service.as_str();
             match outcome {
-                Ok(process) => {
+                Ok(Started { process, warm }) => {
                     write.set_replica_process(&launch.id, process).await?;
-                    let message = format!("{} of revision {}, process {}", launch.id, launch.revision, process.pid);
+                    let how = if warm { ", from the warm pool" } else { "" };
+                    let message =
+                        format!("{} of revision {}, process {}{how}", launch.id, launch.revision, process.pid);
                     write.event(Severity::Normal, service, "ReplicaStarted", &message).await?;
                 }
                 // The next pass sees that it has ended, and counts it.
@@ -264,7 +273,7 @@ impl<O: Orchestrator> Reconciler<O> {
         let wanted = |row: &&crate::db::RevisionRow| &row.service == service && row.revision == revision;
         let Some(row) = observation.revisions.iter().find(wanted) else { return Ok(None) };
         let allowance = allowance(row.predictor.model.resources.as_ref(), &observation.machine).unwrap_or_default();
-        let random = names::random(REPLICA_RANDOM_LEN);
+        let random = self.orchestrator.name();
         Ok(Some(Launch {
             id: ReplicaId(format!("{service}-{revision}-{random}")),
             service: service.clone(),
@@ -281,9 +290,6 @@ impl<O: Orchestrator> Reconciler<O> {
         running.filter(|(_, seen)| !matches!(seen.life, Life::Lost)).map(|(row, _)| row.id.0.clone()).collect()
     }
 }
-
-/// Characters of a replica's own part of its id: 51 bits, so that none comes twice in the life of a data directory.
-const REPLICA_RANDOM_LEN: usize = 10;
 
 async fn insert(write: &mut Write, launch: &Launch, now_ms: u64) -> Result<(), Error> {
     let row = ReplicaRow {

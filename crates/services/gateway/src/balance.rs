@@ -17,6 +17,14 @@ pub(crate) fn pick(count: usize, random: u64, load: impl Fn(usize) -> Option<usi
     }
 }
 
+/// A number below 1000 for the replica at this place, from the bits that also chose it (the finaliser of SplitMix64).
+pub(crate) fn draw(random: u64, at: usize) -> u64 {
+    let mut mixed = random ^ u64::try_from(at).unwrap_or(0).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)) % 1000
+}
+
 /// Two different indices below `count`, or the same one twice when there is only one.
 fn two(count: usize, random: u64) -> Option<(usize, usize)> {
     let below = |random: u64, count: usize| usize::try_from(random % u64::try_from(count).ok()?).ok();
@@ -45,6 +53,13 @@ mod tests {
         }
         assert_eq!(pick(1, 7, |_| Some(9)), Some(0));
         assert_eq!(pick(0, 7, |_| Some(0)), None);
+    }
+
+    #[test]
+    fn draws_are_even() {
+        let below = |limit| (0..10_000_u64).filter(|random| draw(*random, 1) < limit).count();
+        // A fair draw of 10 % of 10,000 is 1000 with a standard deviation of 30; six of them on either side.
+        assert!((820..=1180).contains(&below(100)) && (4700..=5300).contains(&below(500)));
     }
 
     proptest! {

@@ -26,6 +26,7 @@ use crate::{
     limit::{Counter, Share},
     peek::{PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
     sending::Answer,
+    shadow::Tee,
 };
 
 /// Bodies up to this are held, so that they can be sent again when a replica dies. Larger ones pass through.
@@ -341,6 +342,7 @@ enum Source {
 /// A body on its way to the client. While it lives, its request counts as in flight.
 pub(crate) struct DownBody {
     source: Source,
+    tee: Option<Box<Tee>>,
     deadline: Option<(Instant, Option<Pin<Box<Sleep>>>)>,
 }
 
@@ -352,7 +354,7 @@ impl std::fmt::Debug for DownBody {
 
 impl DownBody {
     fn own(data: Option<Bytes>, trailers: Option<HeaderMap>) -> Self {
-        Self { source: Source::Own(data, trailers), deadline: None }
+        Self { source: Source::Own(data, trailers), tee: None, deadline: None }
     }
 
     /// No bytes.
@@ -378,17 +380,38 @@ impl DownBody {
     {
         let body = http_body_util::BodyExt::map_err(body, Into::into);
         let stop = Some(Box::pin(stop.cancelled_owned()));
-        Self { source: Source::Boxed(Box::pin(body), stop), deadline: None }
+        Self { source: Source::Boxed(Box::pin(body), stop), tee: None, deadline: None }
     }
 
-    /// A replica's answer.
-    pub(crate) fn of_replica(answer: Answer, deadline: Instant) -> Self {
-        Self { source: Source::Replica(answer), deadline: Some((deadline, None)) }
+    /// A replica's answer, which `tee` notes where it is mirrored.
+    pub(crate) fn of_replica(answer: Answer, deadline: Instant, tee: Option<Box<Tee>>) -> Self {
+        let mut whole = Self { source: Source::Replica(answer), tee, deadline: Some((deadline, None)) };
+        // A body without bytes may never be asked for any.
+        whole.tee_ends();
+        whole
     }
 
     /// Whether somebody else counts the answer when it has gone out.
     pub(crate) fn is_of_replica(&self) -> bool {
         matches!(self.source, Source::Replica(_))
+    }
+
+    fn tee(&mut self, polled: &Option<Result<Frame<Bytes>, BoxError>>) {
+        match (self.tee.as_mut(), polled) {
+            (Some(tee), Some(Ok(frame))) => tee.add(frame),
+            (Some(_), Some(Err(_))) => self.tee = None,
+            _ => {}
+        }
+        self.tee_ends();
+    }
+
+    fn tee_ends(&mut self) {
+        if self.tee.is_some()
+            && self.is_end_stream()
+            && let Some(tee) = self.tee.take()
+        {
+            tee.finish();
+        }
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -429,13 +452,19 @@ impl Body for DownBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.poll_source(cx) {
+            Poll::Ready(polled) => {
+                if self.tee.is_some() {
+                    self.tee(&polled);
+                }
+                Poll::Ready(polled)
+            }
             Poll::Pending if self.poll_deadline(cx) => {
                 if let Source::Replica(answer) = &self.source {
                     answer.note_late();
                 }
                 Poll::Ready(Some(Err(BodyError::Deadline.into())))
             }
-            polled => polled,
+            Poll::Pending => Poll::Pending,
         }
     }
 

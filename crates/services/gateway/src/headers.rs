@@ -11,6 +11,8 @@ pub(crate) const SERVICE: HeaderName = HeaderName::from_static("x-berth-service"
 pub(crate) const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-berth-timeout-ms");
 /// `safe` on an answer of a runtime that ran nothing.
 pub(crate) const RETRY: HeaderName = HeaderName::from_static("x-berth-retry");
+/// `1` on a copy of a request, whose answer no client gets.
+pub(crate) const SHADOW: HeaderName = HeaderName::from_static("x-berth-shadow");
 /// Id of a request, in logs and answers.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C Trace Context.
@@ -109,6 +111,11 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
         Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
         None => false,
     }
+}
+
+/// The status of a gRPC call in its headers or trailers.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// Whether an answer says that nothing was run and that another replica may answer.

@@ -1,4 +1,4 @@
-//! The one door to every model: TLS, keys, limits, routing, retries. It never parses a tensor.
+//! The one door to every model: TLS, keys, limits, routing, retries. It parses no tensor on the way of a request.
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -27,6 +27,7 @@ mod limit;
 mod merge;
 mod metrics;
 mod named;
+mod outlier;
 mod own;
 mod peek;
 mod pool;
@@ -34,6 +35,7 @@ mod proxy;
 mod retry;
 mod route;
 mod sending;
+mod shadow;
 mod snapshot;
 mod split;
 mod stack;
@@ -96,6 +98,8 @@ pub async fn start(config: &Config, supervisor: &Supervisor, tracing: Tracing) -
         in_flight: limit::Counter::default(),
         held_bytes: limit::Counter::default(),
         answers: Arc::default(),
+        mirrors: limit::Counter::default(),
+        outliers: Arc::default(),
     });
     let control = config.data_dir.join("run/control.sock");
     let watcher = watch::Watcher::new(control, store, Arc::clone(&gateway.tables), Arc::clone(&gateway.metrics));
@@ -127,6 +131,8 @@ fn spawn(
     let limits = ServerLimits { connections_max: connections_max(daemon::files::raise()), ..ServerLimits::default() };
     supervisor.spawn("answers", OnExit::StopProcess, Arc::clone(&gateway.answers).watch(supervisor.clone()));
     supervisor.spawn("health", OnExit::Continue, report_health(Arc::clone(&gateway), supervisor.clone()));
+    let looks = outlier::sweep(Arc::clone(&gateway.tables), Arc::clone(&gateway.outliers), supervisor.clone());
+    supervisor.spawn("outliers", OnExit::StopProcess, looks);
     let own = ServerLimits { connections_max: ADMIN_CONNECTIONS_MAX, same_user_only: true, ..limits };
     let admin = daemon::http::serve(admin, admin::Admin(Arc::clone(&gateway)), own, supervisor.clone());
     supervisor.spawn("admin", OnExit::StopProcess, admin);

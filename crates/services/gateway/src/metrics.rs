@@ -13,7 +13,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::error::{Kind, Protocol};
+use crate::{
+    error::{Kind, Protocol},
+    outlier::{self, OutlierMetrics},
+    shadow,
+};
 
 /// Seconds. From what a small model needs to what a service may be given.
 const DURATION_BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
@@ -61,6 +65,9 @@ pub(crate) struct Metrics {
     retries: Family<ServiceLabels, Counter>,
     held: Family<ServiceLabels, Counter>,
     rejected: Family<ReasonLabels, Counter>,
+    /// What is counted of shadows.
+    pub shadow: shadow::Families,
+    outliers: outlier::Families,
     /// Requests in flight.
     pub in_flight: Gauge,
     /// Generation of the configuration.
@@ -90,6 +97,8 @@ impl Default for Metrics {
             retries: Family::default(),
             held: Family::default(),
             rejected: Family::default(),
+            shadow: shadow::Families::default(),
+            outliers: outlier::Families::default(),
             in_flight: Gauge::default(),
             generation: Gauge::default(),
             kept: Gauge::default(),
@@ -113,6 +122,8 @@ impl Default for Metrics {
         registry.register("in_flight_requests", "Requests being worked on", metrics.in_flight.clone());
         registry.register("generation", "Generation of the configuration being served", metrics.generation.clone());
         registry.register("kept_generation", "Generation of the configuration kept on disk", metrics.kept.clone());
+        metrics.shadow.register(&mut registry);
+        metrics.outliers.register(&mut registry);
         Self { registry, ..metrics }
     }
 }
@@ -132,6 +143,7 @@ impl Metrics {
         ServiceMetrics {
             retries: self.retries.get_or_create_owned(&labels),
             held: self.held.get_or_create_owned(&labels),
+            outliers: self.outliers.of(name),
         }
     }
 
@@ -203,6 +215,7 @@ impl Metrics {
         let labels = ServiceLabels { service: name.to_owned() };
         self.retries.remove(&labels);
         self.held.remove(&labels);
+        self.outliers.forget(name);
     }
 }
 
@@ -213,6 +226,8 @@ pub(crate) struct ServiceMetrics {
     pub retries: Counter,
     /// Requests that waited for a replica.
     pub held: Counter,
+    /// Replicas that are ejected.
+    pub outliers: OutlierMetrics,
 }
 
 /// What is counted per revision.

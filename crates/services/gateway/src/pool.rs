@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::{
     body::UpBody,
     limit::{Counter, Share},
+    outlier::Meter,
 };
 
 /// Links for small bodies, per replica. A link's frames are handled by one task, so by one core; two use two cores.
@@ -57,6 +58,8 @@ pub(crate) struct Upstream {
     /// Milliseconds after `epoch` until which the replica is left alone.
     resting_until: AtomicU64,
     epoch: Instant,
+    /// What is seen of it beside its siblings.
+    pub meter: Meter,
 }
 
 impl fmt::Debug for Upstream {
@@ -75,6 +78,7 @@ impl Upstream {
             own: Mutex::default(),
             resting_until: AtomicU64::new(0),
             epoch: Instant::now(),
+            meter: Meter::default(),
         }
     }
 
@@ -93,7 +97,8 @@ impl Upstream {
         self.busy.take(1, usize::MAX)
     }
 
-    fn since_epoch(&self, at: Instant) -> u64 {
+    /// Milliseconds on this replica's own clock.
+    pub(crate) fn since_epoch(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX)
     }
 

@@ -21,6 +21,7 @@ use crate::{
     exchange::{Begun, Exchange, Shares},
     headers,
     metrics::RevisionMetrics,
+    outlier::{self, Told},
     pool::{SendError, Upstream},
     retry::{self, Failure, Progress},
     stack::Gateway,
@@ -149,13 +150,24 @@ impl Gateway {
         let upstream = &found.upstream;
         let busy = upstream.occupy();
         let leased = upstream.lease(call.payload.whole(), &self.supervisor).await;
-        let lease = leased.map_err(|error| failed(error, call))?;
-        let (request, fault) = call.request(span);
-        let answered = lease.send(request).await;
-        let answer = self.head(call, answered, fault)?;
+        let began = Instant::now();
+        let answer = match leased {
+            Ok(lease) => {
+                let (request, fault) = call.request(span);
+                self.head(call, lease.send(request).await, fault)
+            }
+            Err(error) => Err(failed(error, call)),
+        };
+        // A body that passes through takes its client's time, not the replica's.
+        let took = call.payload.replayable().then(|| began.elapsed());
+        if told(call.protocol, &answer).is_some_and(|told| upstream.meter.note(told, took)) {
+            self.outliers.raise();
+        }
+        let answer = answer?;
+        let tee = self.mirror(call, &answer, began.elapsed());
         let exchange = self.exchange(call, found, (busy, span), &answer);
         let deadline = call.deadline;
-        Ok(answer.map(|body| DownBody::of_replica(self.answers.begin(body, exchange), deadline)))
+        Ok(answer.map(|body| DownBody::of_replica(self.answers.begin(body, exchange), deadline, tee)))
     }
 
     /// Looks at the head of an answer: whether it is one, and what of it reaches the client.
@@ -204,6 +216,16 @@ impl Gateway {
             exchange.note_whole();
         }
         Box::new(exchange)
+    }
+}
+
+/// What a try says of its replica; nothing where the client, a bound or a wish to stop ended it.
+fn told(protocol: Protocol, answer: &Result<Response<link::Body>, Failed>) -> Option<Told> {
+    match answer {
+        Ok(answer) => outlier::told(protocol, answer.status().as_u16(), headers::grpc_status(answer.headers())),
+        Err(Failed { failure: Failure::Connect, .. }) => Some(Told::Fault),
+        Err(Failed { failure: Failure::Closed, refusal }) if refusal.kind == Kind::Broken => Some(Told::Fault),
+        Err(_) => None,
     }
 }
 

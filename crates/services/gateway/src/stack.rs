@@ -39,6 +39,7 @@ use crate::{
     limit::{self, Counter, Share},
     merge::{self, Merged},
     metrics::Metrics,
+    outlier::Alarm,
     own,
     peek::{self, PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
     proxy::{self, Call, no_revision, no_service},
@@ -78,6 +79,10 @@ pub(crate) struct Gateway {
     pub held_bytes: Counter,
     /// Answers on their way.
     pub answers: Arc<Answers>,
+    /// Copies of requests under way to shadows.
+    pub mirrors: Counter,
+    /// Word that a replica fails again and again.
+    pub outliers: Arc<Alarm>,
 }
 
 /// The door as a service.

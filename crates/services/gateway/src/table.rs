@@ -9,6 +9,7 @@ use resources::{
     id::Revision,
     inference_service::TIMEOUT_SECONDS_MAX,
     snapshot::{Endpoint, GatewaySnapshot, RouteRevision, RouteService},
+    status::RevisionTraffic,
 };
 use tokio::{sync::watch, time::Instant};
 
@@ -17,6 +18,7 @@ use crate::{
     limit::Counter,
     metrics::{Metrics, RevisionMetrics, ServiceMetrics},
     pool::Upstream,
+    shadow::Shadow,
     split::Split,
 };
 
@@ -45,6 +47,9 @@ pub(crate) enum SnapshotError {
     /// The shares do not give out everything, or one is of a revision that is not there.
     #[error("the shares of `{0}` are not 100 percent of revisions that are there")]
     Split(String),
+    /// A shadow mirrors nothing, more than everything, or to a revision that is not there or answers clients.
+    #[error("the shadow of `{0}` is not 1 to 100 percent for a revision that is there and answers no client")]
+    Shadow(String),
     /// A time is zero or longer than a service may ask for.
     #[error("the time-out of `{0}` is not between 1 ms and {TIMEOUT_SECONDS_MAX} s")]
     Timeout(String),
@@ -81,6 +86,8 @@ pub(crate) struct Service {
     /// What is counted.
     pub metrics: Arc<ServiceMetrics>,
     default_revision: Option<Revision>,
+    /// Which revision is tried with copies of requests.
+    pub shadow: Option<Shadow>,
     /// How requests for predictions are shared out; nothing when the default revision gets them all.
     split: Option<Split>,
     revisions: Vec<Target>,
@@ -149,6 +156,12 @@ impl Table {
             if left.is_none() {
                 metrics.forget_service(&service.name);
             }
+            let mirrored = left.and_then(|left| left.shadow.as_ref());
+            if let Some(shadow) = service.shadow.as_ref()
+                && mirrored.is_none_or(|mirrored| mirrored.revision != shadow.revision)
+            {
+                shadow.metrics.forget();
+            }
             for target in &service.revisions {
                 if left.is_none_or(|left| left.find(target.revision).is_none()) {
                     metrics.forget_revision(&target.metrics);
@@ -191,6 +204,10 @@ impl Service {
             in_flight: before.map(|service| service.in_flight.clone()).unwrap_or_default(),
             metrics: before.map_or_else(made, |service| Arc::clone(&service.metrics)),
             default_revision: route.default_revision,
+            shadow: route.shadow.map(|shadow| {
+                let before = before.and_then(|service| service.shadow.as_ref());
+                Shadow::new(name, shadow, before, &metrics.shadow)
+            }),
             split: Split::new(&route.split, route.sticky.as_ref()),
             revisions: targets.collect(),
         }
@@ -236,6 +253,11 @@ impl Service {
         })
     }
 
+    /// A replica of this revision for a copy of a request.
+    pub(crate) fn replica(&self, revision: Revision, now: Instant) -> Option<&Arc<Upstream>> {
+        self.find(revision)?.pick(now, rand::random(), None)
+    }
+
     /// Every revision.
     pub(crate) fn targets(&self) -> &[Target] {
         &self.revisions
@@ -265,14 +287,22 @@ impl Service {
 impl Target {
     /// A replica for the next request; another one than `avoid` where there is one.
     pub(crate) fn pick(&self, now: Instant, random: u64, avoid: Option<&Arc<Upstream>>) -> Option<&Arc<Upstream>> {
-        let load = |at: usize, shun: bool| {
-            let upstream = self.upstreams.get(at).filter(|upstream| upstream.available(now))?;
-            let shunned = shun && avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, upstream));
-            (!shunned).then(|| upstream.load())
+        let available = |at: usize| self.upstreams.get(at).filter(|upstream| upstream.available(now));
+        let shunned = |upstream: &Arc<Upstream>| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, upstream));
+        let is_out = |upstream: &Arc<Upstream>| upstream.meter.is_out(upstream.since_epoch(now));
+        let pick = |fits: &dyn Fn(usize, &Arc<Upstream>) -> bool| {
+            let load = |at| available(at).filter(|upstream| fits(at, upstream)).map(|upstream| upstream.load());
+            balance::pick(self.upstreams.len(), random, load)
         };
-        let count = self.upstreams.len();
-        let picked = balance::pick(count, random, |at| load(at, true));
-        let picked = picked.or_else(|| avoid.and_then(|_| balance::pick(count, random, |at| load(at, false))));
+        // One that comes back after an ejection leaves most of the requests that it might take to the others.
+        let takes = |at: usize, upstream: &Arc<Upstream>| {
+            upstream.meter.takes(upstream.since_epoch(now), || balance::draw(random, at))
+        };
+        let picked = pick(&|at, upstream| !shunned(upstream) && takes(at, upstream))
+            .or_else(|| pick(&|_, upstream| !shunned(upstream) && !is_out(upstream)))
+            .or_else(|| avoid.and_then(|_| pick(&|_, upstream| !is_out(upstream))))
+            // One that did badly is better than none.
+            .or_else(|| pick(&|_, _| true));
         self.upstreams.get(picked?)
     }
 }
@@ -321,6 +351,13 @@ fn check_service(service: &RouteService) -> Result<(), SnapshotError> {
     let is_there = |revision: Revision| service.revisions.iter().any(|each| each.revision == revision);
     if !service.split.is_empty() && (sum != 100 || !service.split.iter().all(|share| is_there(share.revision))) {
         return Err(SnapshotError::Split(name()));
+    }
+    if let Some(shadow) = service.shadow {
+        let shares = |share: &RevisionTraffic| share.revision == shadow.revision && share.percent > 0;
+        let answers = service.default_revision == Some(shadow.revision) || service.split.iter().any(shares);
+        if !(1..=100).contains(&shadow.percent) || answers || !is_there(shadow.revision) {
+            return Err(SnapshotError::Shadow(name()));
+        }
     }
     let mut endpoints = service.revisions.iter().flat_map(|revision| &revision.endpoints);
     if endpoints.clone().count() > ENDPOINTS_MAX || service.revisions.len() > ENDPOINTS_MAX {

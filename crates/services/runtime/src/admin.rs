@@ -1,17 +1,20 @@
 //! What the controller and dashboards ask this process: `/livez`, `/status`, `/metrics`.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::{StatusCode, header},
     response::IntoResponse,
     routing::get,
 };
 use resources::condition::Condition;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     backend::ort::Optimisation,
+    load::findings::Findings,
     metrics,
     registry::{Model, Registry},
 };
@@ -43,8 +46,14 @@ pub struct ModelStatus {
     /// How far the graph was rewritten; absent until the model is ready, and for trees, which have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optimisation: Option<Optimisation>,
+    /// Milliseconds that the oldest run under way has taken; absent while none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_ms: Option<u64>,
     /// Statements about the model.
     pub conditions: Vec<Condition>,
+    /// What the trials of the model came to, for its next replica.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Findings>,
 }
 
 /// Where a model is.
@@ -105,11 +114,29 @@ fn model_status(model: &Model) -> ModelStatus {
         reason,
         message,
         optimisation: report.and_then(|report| report.optimisation),
+        busy_ms: model.busy().map(|busy| u64::try_from(busy.as_millis()).unwrap_or(u64::MAX)),
         conditions: report.map(|report| report.conditions.clone()).unwrap_or_default(),
+        findings: report.and_then(|report| report.findings.clone()),
     }
 }
 
-async fn answer_status(State(shared): State<Shared>) -> Json<Status> {
+/// Longest wait of one question for the load to end; who wants to wait longer asks again.
+const WAIT_MS_MAX: u64 = 30_000;
+
+/// How `/status` is asked.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Question {
+    /// Milliseconds to wait for the load to end before the answer is given.
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn answer_status(State(shared): State<Shared>, Query(question): Query<Question>) -> Json<Status> {
+    if question.wait_ms > 0 {
+        let time = Duration::from_millis(question.wait_ms.min(WAIT_MS_MAX));
+        // An answer is given either way.
+        drop(tokio::time::timeout(time, shared.registry.settled()).await);
+    }
     Json(status(&shared.registry, &shared.sandbox))
 }
 

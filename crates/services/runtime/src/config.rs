@@ -10,6 +10,7 @@ use std::{
 use crate::{
     batching::policy::{self, Policy},
     error::Error,
+    load::findings::Findings,
 };
 
 /// Longest model name: it travels in paths, labels and log lines.
@@ -28,8 +29,11 @@ pub struct Args {
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     /// The model: its name and a bundle directory, a directory with a model, or a file of ONNX, XGBoost or LightGBM.
-    #[arg(long, value_name = "NAME=PATH")]
-    pub model: String,
+    #[arg(long, value_name = "NAME=PATH", required_unless_present = "standby")]
+    pub model: Option<String>,
+    /// Load ONNX Runtime, then wait on standard input for the rest of these arguments: how the controller keeps a warm pool.
+    #[arg(long, requires = "socket", conflicts_with_all = ["model", "listen", "no_sandbox"])]
+    pub standby: bool,
     /// Version that clients see.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub model_version: u64,
@@ -45,6 +49,9 @@ pub struct Args {
     /// Milliseconds that a request waits for others to run with, though the model is idle.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub batch_latency_max_ms: u64,
+    /// What the trials of an earlier replica came to, as its status says: they are not made again where they hold.
+    #[arg(long, value_name = "JSON", hide = true)]
+    pub findings: Option<String>,
     /// Do not restrict this process: for development on kernels without Landlock.
     #[arg(long)]
     pub no_sandbox: bool,
@@ -72,6 +79,8 @@ pub struct Config {
     pub batching: Policy,
     /// Whether to enter the sandbox.
     pub sandbox: bool,
+    /// What the trials of an earlier replica came to, where it can be read.
+    pub known: Option<Findings>,
 }
 
 /// Where to serve.
@@ -95,12 +104,13 @@ impl Config {
             (None, Some(address)) => Listen::Tcp(address),
             _ => return Err(Error::Arguments("give one of `--socket` and `--listen`".to_owned())),
         };
-        let Some((name, path)) = args.model.split_once('=') else {
-            return Err(Error::Arguments(format!("`--model {}` has no `=`: write `--model NAME=PATH`", args.model)));
+        let model = args.model.unwrap_or_default();
+        let Some((name, path)) = model.split_once('=') else {
+            return Err(Error::Arguments(format!("`--model {model}` has no `=`: write `--model NAME=PATH`")));
         };
         check_name(name)?;
         if path.is_empty() {
-            return Err(Error::Arguments(format!("`--model {}` has no path: write `--model NAME=PATH`", args.model)));
+            return Err(Error::Arguments(format!("`--model {model}` has no path: write `--model NAME=PATH`")));
         }
         let threads = args.threads.map(check_threads).transpose()?;
         Ok(Self {
@@ -112,6 +122,7 @@ impl Config {
             memory_bytes_max: args.memory_max,
             batching: check_batching(args.batch_size_max, args.batch_latency_max_ms)?,
             sandbox: !args.no_sandbox,
+            known: args.findings.as_deref().and_then(Findings::parse),
         })
     }
 }
@@ -153,13 +164,15 @@ mod tests {
         Args {
             socket: Some("s.sock".into()),
             listen: None,
-            model: model.to_owned(),
+            model: Some(model.to_owned()),
+            standby: false,
             model_version: 7,
             threads: None,
             memory_max: None,
             batch_size_max: 8,
             batch_latency_max_ms: 5,
             no_sandbox: false,
+            findings: Some("{}".to_owned()),
             sandbox_probe: None,
         }
     }
@@ -169,7 +182,7 @@ mod tests {
         let config = Config::from_args(args("iris=/m/a=b.onnx")).unwrap();
         assert_eq!((config.model_name.as_str(), config.model_version.as_str()), ("iris", "7"));
         assert_eq!(config.model_path, Path::new("/m/a=b.onnx"));
-        assert!(config.sandbox);
+        assert!(config.sandbox && config.known.is_none());
         assert_eq!((config.batching.rows_max, config.batching.latency_max), (8, Duration::from_millis(5)));
     }
 

@@ -67,6 +67,8 @@ struct State {
     wide: Vec<Box<dyn Backend>>,
     /// Lanes that are idle.
     lanes: Vec<Box<dyn Backend>>,
+    /// When the runs under way began: as many as sessions that are not idle.
+    running: Vec<Instant>,
     crowd: Crowd,
     closed: bool,
 }
@@ -75,6 +77,7 @@ struct State {
 struct Taken {
     session: Box<dyn Backend>,
     kind: Kind,
+    since: Instant,
 }
 
 /// Requests that run together, the oldest first; one or more.
@@ -95,7 +98,8 @@ impl Pool {
         let Sessions { wide, lanes, times } = sessions;
         let count = wide.len().max(lanes.len());
         let times = times.map(|times| Lanes { count: lanes.len(), ..times }).filter(|times| times.count > 0);
-        let state = State { queue: Queue::new(limits), wide, lanes, crowd: Crowd::NONE, closed: false };
+        let state =
+            State { queue: Queue::new(limits), wide, lanes, running: Vec::new(), crowd: Crowd::NONE, closed: false };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             lanes: times,
@@ -122,7 +126,7 @@ impl Pool {
         let bytes = size::bytes(&request);
         if !self.shared.batching.policy().waits()
             && self.shared.pace.inline(bytes)
-            && let Some(mut taken) = self.shared.take_idle()
+            && let Some(mut taken) = self.shared.take_idle(arrived)
         {
             let running = self.shared.pace.begin_inline();
             let ran = self.shared.run(taken.session.as_mut(), &request, bytes);
@@ -149,6 +153,10 @@ impl Executor for Pool {
 
     fn runs(&self) -> Option<&Runs> {
         Some(&self.shared.runs)
+    }
+
+    fn busy(&self) -> Option<Duration> {
+        self.shared.lock().running.iter().min().map(Instant::elapsed)
     }
 }
 
@@ -228,14 +236,14 @@ impl Shared {
     }
 
     /// A session for a request that need not wait. Those that wait go first.
-    fn take_idle(&self) -> Option<Taken> {
+    fn take_idle(&self, now: Instant) -> Option<Taken> {
         let mut state = self.lock();
         if !state.queue.is_empty() {
             return None;
         }
         self.meet(&mut state);
         let kind = self.free(&state, 1)?;
-        state.take(kind)
+        state.take(kind, now)
     }
 
     fn give_back(&self, taken: Taken) {
@@ -306,7 +314,7 @@ impl Shared {
             let policy = self.policy(&state, kind);
             state = match state.queue.next(&policy, now, |job| job.answer.is_closed()) {
                 Some(Next::Run(batch)) => {
-                    let taken = state.take(kind)?;
+                    let taken = state.take(kind, now)?;
                     let more = state.queue.len();
                     let another = more > 0 && self.free(&state, more).is_some();
                     drop(state);
@@ -330,15 +338,20 @@ impl Shared {
 }
 
 impl State {
-    fn take(&mut self, kind: Kind) -> Option<Taken> {
+    fn take(&mut self, kind: Kind, now: Instant) -> Option<Taken> {
         let idle = match kind {
             Kind::Wide => &mut self.wide,
             Kind::Lane => &mut self.lanes,
         };
-        idle.pop().map(|session| Taken { session, kind })
+        let session = idle.pop()?;
+        self.running.push(now);
+        Some(Taken { session, kind, since: now })
     }
 
-    fn give_back(&mut self, Taken { session, kind }: Taken) {
+    fn give_back(&mut self, Taken { session, kind, since }: Taken) {
+        if let Some(at) = self.running.iter().position(|begun| *begun == since) {
+            self.running.swap_remove(at);
+        }
         match kind {
             Kind::Wide => self.wide.push(session),
             Kind::Lane => self.lanes.push(session),

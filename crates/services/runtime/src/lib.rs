@@ -16,6 +16,7 @@ use daemon::{
     http::{EarlySocket, ServerLimits},
     supervisor::{Ended, chain},
 };
+use ort::environment::Environment;
 use tokio::sync::oneshot;
 
 use config::{Config, Listen};
@@ -38,6 +39,7 @@ pub mod registry;
 pub mod rest;
 pub mod sandbox;
 pub mod size;
+mod standby;
 mod statistics;
 
 #[cfg(test)]
@@ -55,7 +57,8 @@ const DRAIN_GRACE: Duration = Duration::from_secs(30);
 /// Runs the process until a signal or a failure ends it.
 ///
 /// Flow: start again if the environment would let ONNX Runtime send telemetry; then bind the socket, load ONNX Runtime, restrict the process, then start threads, serve, and load the model while
-/// `/status` and health already answer. Nothing of the model is read before the process is restricted.
+/// `/status` and health already answer. Nothing of the model is read before the process is restricted. With `--standby`, it
+/// waits for its model between loading ONNX Runtime and restricting itself.
 ///
 /// # Errors
 ///
@@ -65,23 +68,53 @@ pub fn run(args: Args) -> Result<Ended, Error> {
     // Otherwise it would be called `exe` after it started again. The name is for people alone.
     let _named = rustix::thread::set_name(c"berth-runtime");
     daemon::telemetry::init();
+    if args.standby {
+        return stand_by(args);
+    }
     let probe = args.sandbox_probe;
     let config = Config::from_args(args)?;
     if let Some(mode) = probe {
         sandbox::probe::serve(mode, &config)?;
         return Ok(Ended::Drained);
     }
+    let socket = bind(&config.listen)?;
+    let environment = library::load(env::var_os(library::OVERRIDE).map(PathBuf::from))?;
+    begin(config, socket, environment)
+}
+
+/// Does what can be done without a model, waits for one, and goes on.
+fn stand_by(args: Args) -> Result<Ended, Error> {
+    let path = args.socket.ok_or_else(|| Error::Arguments("give `--socket` with `--standby`".to_owned()))?;
+    let socket = bind(&Listen::Unix(path.clone()))?;
+    let environment = library::load(env::var_os(library::OVERRIDE).map(PathBuf::from))?;
+    tracing::info!("waiting for a model");
+    match standby::wait(&path)? {
+        Some(args) => begin(Config::from_args(args)?, socket, environment),
+        None => Ok(Ended::Drained),
+    }
+}
+
+/// Restricts this process, then starts threads, serves and loads.
+fn begin(config: Config, socket: EarlySocket, environment: Environment) -> Result<Ended, Error> {
     // Read before the sandbox closes /proc and /sys. The standard library reads the affinity mask and the quotas of
     // cgroup v1 and v2, rounding a fraction of a CPU down to a whole one, at least one.
     let cpus = config.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let socket = bind(&config.listen)?;
-    let environment = library::load(env::var_os(library::OVERRIDE).map(PathBuf::from))?;
+    // Of a library of one's own nobody knows which it is the next time.
+    let cpu = env::var_os(library::OVERRIDE).is_none().then(load::findings::cpu);
     let sandbox = enter_sandbox(&config)?;
+    tracing::info!(model = config.model_name, cpus, "restricted, loading the model");
     let failed = |source| Error::Io { doing: "cannot start threads", source };
     // Never one alone: small models run on these threads, and one that holds its thread up must not stop health and deadlines.
     let workers = cpus.max(2);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    let loader = Loader { environment, cpus, batching: config.batching, memory_bytes_max: config.memory_bytes_max };
+    let loader = Loader {
+        environment,
+        cpus,
+        batching: config.batching,
+        memory_bytes_max: config.memory_bytes_max,
+        cpu,
+        known: config.known.clone(),
+    };
     let ended = runtime.map_err(failed)?.block_on(serve(config, socket, loader, sandbox));
     if let Err(error @ Error::Model(_)) = &ended {
         // The last line of the log, for whoever looks there first. Nothing is left to do if it cannot be written.

@@ -24,18 +24,21 @@ use crate::{
     },
     embedder::Embedder,
     executor::{Pool, Sessions, queue::Limits},
+    library,
     openapi::Example,
     placement::{self, Cost, Plan},
     registry::{Loaded, PLATFORM, Report},
     size,
 };
 use engine::Engine;
+use findings::{Circumstances, Findings, LaneTimes, Verdict};
 use ladder::{Reached, Step};
 use lanes::{Opened, Subject};
 use source::Source;
 
 pub mod encoder;
 mod engine;
+pub mod findings;
 pub mod golden;
 mod ladder;
 mod lanes;
@@ -119,6 +122,10 @@ pub struct Loader {
     pub batching: Policy,
     /// What the process may use.
     pub memory_bytes_max: Option<u64>,
+    /// The kind of CPU, where what the trials come to may be handed on.
+    pub cpu: Option<String>,
+    /// What the trials of an earlier replica came to.
+    pub known: Option<Findings>,
 }
 
 /// A model that was opened, and ran if anything is known that it runs on.
@@ -147,11 +154,16 @@ impl Loader {
         };
         let optimisation = engine.optimisation();
         let typical = !source.golden.is_empty() || metadata.inputs.iter().all(size::is_known_but_batch);
-        let cost = measure(session.as_mut(), works.as_ref(), typical);
+        let circumstances = self.circumstances(&source).filter(|_| works.is_some());
+        let known = self.known.as_ref().filter(|known| known.hold(circumstances.as_ref(), optimisation));
+        let cost = match known {
+            Some(known) => known.cost(typical),
+            None => measure(session.as_mut(), works.as_ref(), typical),
+        };
         let plan = engine.plan(cost, source.bytes, self.cpus);
         tracing::info!(
             model = %metadata.name, platform = metadata.platform, ?optimisation, run_us = cost.run.as_micros(), sessions = plan.sessions,
-            threads = plan.threads, "model measured"
+            threads = plan.threads, trials = known.is_none(), "model measured"
         );
         let mut sessions = self.sessions(&engine, session, plan, &source)?;
         let Opened { mut lanes, times, condition: parallel } = match sessions.first_mut() {
@@ -164,14 +176,26 @@ impl Loader {
                 cpus: self.cpus,
                 memory_bytes_max: self.memory_bytes_max,
             }
-            .open(first.as_mut(), cost),
+            .open(first.as_mut(), cost, known),
             None => return Err(LoadError::Refused("no session".to_owned())),
         };
         let golden = verify(sessions.iter_mut().chain(&mut lanes), &metadata, &source)?;
         let (embedder, texts) = embedder(sessions.first_mut(), &metadata, &source)?;
         // Texts first: made-up inputs are all alike and say little of rows that differ.
-        let known = texts.into_iter().chain(works.clone()).collect();
-        let (batching, batched) = self.batching(sessions.first_mut(), &metadata, &source, known);
+        let requests = texts.into_iter().chain(works.clone()).collect();
+        let (batching, batched) = match known.and_then(|known| self.known_batching(known, &metadata)) {
+            Some(decided) => decided,
+            None => self.batching(sessions.first_mut(), &metadata, &source, requests),
+        };
+        let findings = circumstances.map(|circumstances| Findings {
+            circumstances,
+            optimisation,
+            run_nanos: findings::nanos(cost.run),
+            run_bytes: cost.bytes,
+            batched: Verdict::of(&batched),
+            parallel: Verdict::of(&parallel),
+            lanes: times.as_ref().map(LaneTimes::of),
+        });
         let conditions = vec![optimised(optimisation, works.is_some(), trouble.as_deref()), golden, batched, parallel];
         let sessions = Sessions { wide: sessions, lanes, times };
         let pool = Pool::new(sessions, cost.unproven(), Limits::default(), batching).map_err(LoadError::Thread)?;
@@ -182,8 +206,31 @@ impl Loader {
             classes: source.classes,
             embedder,
             executor: Box::new(pool),
-            report: Report { optimisation, conditions, example },
+            report: Report { optimisation, conditions, example, findings },
         })
+    }
+
+    /// What decides how the trials of `source` end; `None` when they say nothing of another replica.
+    fn circumstances(&self, source: &Source) -> Option<Circumstances> {
+        Some(Circumstances {
+            bundle: source.bundle.clone()?,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            library: library::VERSION.to_owned(),
+            cpu: self.cpu.clone()?,
+            cpus: self.cpus,
+            memory_bytes_max: self.memory_bytes_max,
+            rows_max: self.batching.rows_max,
+        })
+    }
+
+    /// How requests are joined, as `known` says.
+    fn known_batching(&self, known: &Findings, metadata: &ModelMetadata) -> Option<(Batching, Condition)> {
+        let condition = known.batched.condition(ConditionKind::Batched);
+        if condition.status != ConditionStatus::True {
+            return Some((Batching::off(metadata.clone()), condition));
+        }
+        let signature = Signature::of(metadata).filter(|_| self.batching.joins())?;
+        Some((Batching::on(self.batching, signature, metadata.clone()), condition))
     }
 
     /// Opens the model at the highest level of optimisation at which it runs.

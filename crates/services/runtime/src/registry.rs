@@ -11,12 +11,13 @@ use std::{
 
 use inference::{InferError, InferRequest, InferResponse, ModelMetadata, Tensor, contract};
 use resources::condition::Condition;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::ort::Optimisation,
     embedder::Embedder,
+    load::findings::Findings,
     metrics::{Counters, Runs},
     openapi::Example,
     size,
@@ -40,6 +41,8 @@ pub struct Model {
     counters: Counters,
     loaded: OnceLock<Loaded>,
     failure: OnceLock<String>,
+    /// Notified when either is set.
+    settled: Notify,
 }
 
 /// A model that answers.
@@ -65,6 +68,8 @@ pub struct Report {
     pub conditions: Vec<Condition>,
     /// A request that the model is known to answer.
     pub example: Option<Example>,
+    /// What the trials came to, where that holds for other replicas too.
+    pub findings: Option<Findings>,
 }
 
 /// Runs requests against one loaded model.
@@ -74,6 +79,11 @@ pub trait Executor: Send + Sync {
 
     /// What it counts of its runs, if it does.
     fn runs(&self) -> Option<&Runs> {
+        None
+    }
+
+    /// How long the oldest run under way has taken, if there is one.
+    fn busy(&self) -> Option<Duration> {
         None
     }
 }
@@ -134,6 +144,19 @@ impl Registry {
         !self.draining() && self.models.iter().all(|model| model.ready())
     }
 
+    /// Waits until no model is being loaded any more, or the process drains.
+    pub async fn settled(&self) {
+        let models = async {
+            for model in self.models.iter() {
+                model.settled().await;
+            }
+        };
+        tokio::select! {
+            () = models => {}
+            () = self.draining.cancelled() => {}
+        }
+    }
+
     /// Every model, loaded or not.
     pub fn models(&self) -> Vec<Arc<Model>> {
         self.models.to_vec()
@@ -155,17 +178,37 @@ impl Model {
             inputs: Vec::new(),
             outputs: Vec::new(),
         };
-        Self { announced, version, counters: Counters::default(), loaded: OnceLock::new(), failure: OnceLock::new() }
+        Self {
+            announced,
+            version,
+            counters: Counters::default(),
+            loaded: OnceLock::new(),
+            failure: OnceLock::new(),
+            settled: Notify::new(),
+        }
     }
 
     /// Makes the model ready. A second call changes nothing: a model is loaded once.
     pub fn load(&self, loaded: Loaded) {
         drop(self.loaded.set(loaded));
+        self.settled.notify_waiters();
     }
 
     /// Says why the model will not become ready.
     pub fn fail(&self, reason: String) {
         drop(self.failure.set(reason));
+        self.settled.notify_waiters();
+    }
+
+    /// Waits until the model is loaded or has failed.
+    pub async fn settled(&self) {
+        let notified = self.settled.notified();
+        let mut notified = std::pin::pin!(notified);
+        // Before the look, so that what happens between the two is not missed.
+        notified.as_mut().enable();
+        if !self.ready() && self.failure().is_none() {
+            notified.await;
+        }
     }
 
     /// Why the model will not become ready.
@@ -186,6 +229,11 @@ impl Model {
     /// What was counted of the model's runs.
     pub fn runs(&self) -> Option<&Runs> {
         self.loaded.get()?.executor.runs()
+    }
+
+    /// How long the oldest run under way has taken, if there is one.
+    pub fn busy(&self) -> Option<Duration> {
+        self.loaded.get()?.executor.busy()
     }
 
     /// The model's name.

@@ -50,6 +50,8 @@ const TIMEOUT_HEADER: &str = "x-berth-timeout-ms";
 
 /// Names the request in logs.
 pub(crate) const REQUEST_ID_HEADER: &str = "x-request-id";
+/// On a copy of a request, whose answer no client gets.
+pub(crate) const SHADOW_HEADER: &str = "x-berth-shadow";
 
 /// Longest deadline; beyond it there is none in practice, and sums of times stay far from overflow.
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -366,6 +368,7 @@ fn log_answer(model: &Model, headers: &HeaderMap, timings: Timings) {
     tracing::debug!(
         model = model.name(),
         request_id = headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()),
+        shadow = headers.contains_key(SHADOW_HEADER),
         queue_us = timings.queue.as_micros(),
         compute_us = timings.compute.as_micros(),
         "inference answered"

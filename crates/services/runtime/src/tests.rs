@@ -32,6 +32,8 @@ fn loader() -> Loader {
         cpus: 2,
         batching: Policy::default(),
         memory_bytes_max: None,
+        cpu: None,
+        known: None,
     }
 }
 
@@ -66,6 +68,32 @@ async fn status_and_health_follow_the_model_from_loading_to_draining() {
     assert!(get(&registry, "/metrics").await.1.contains("berth_runtime_draining 1"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_readiness_is_answered_when_the_load_ends_or_time_is_up() {
+    let model = Arc::new(Model::announced("sums".into(), "2".into()));
+    let draining = CancellationToken::new();
+    let registry = Registry::new(vec![Arc::clone(&model)], draining.clone());
+    let begun = tokio::time::Instant::now();
+    let waited = get(&registry, "/status?wait_ms=700").await.1;
+    assert!(waited.contains("\"ready\":false"), "{waited}");
+    assert_eq!(begun.elapsed(), Duration::from_millis(700));
+    // The end of the load, a failure too, or of the process wakes who waits.
+    let fails = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        model.fail("no".to_owned());
+    };
+    let ((_, text), ()) = tokio::join!(get(&registry, "/status?wait_ms=60000"), fails);
+    assert!(text.contains("\"failed\""), "{text}");
+    let loading = Registry::new(vec![Arc::new(Model::announced("b".into(), "1".into()))], draining.clone());
+    let drains = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        draining.cancel();
+    };
+    let _ = tokio::join!(get(&loading, "/status?wait_ms=60000"), drains);
+    assert_eq!(begun.elapsed(), Duration::from_millis(710));
+    assert_eq!(get(&registry, "/status?wait_ms=x").await.0, StatusCode::BAD_REQUEST);
+}
+
 #[tokio::test]
 async fn a_model_that_does_not_load_ends_the_process_with_its_reason() {
     let (directory, path) = file(b"no model");
@@ -79,6 +107,7 @@ async fn a_model_that_does_not_load_ends_the_process_with_its_reason() {
         memory_bytes_max: None,
         batching: Policy::default(),
         sandbox: false,
+        known: None,
     };
     let bound = bind(&config.listen).unwrap();
     let error = serve(config, bound, loader(), admin::SandboxStatus::default()).await.unwrap_err();

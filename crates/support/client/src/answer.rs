@@ -28,6 +28,21 @@ pub struct ServerStatus {
     pub services: usize,
     /// Replicas that run.
     pub replicas: usize,
+    /// Processes that have loaded ONNX Runtime and wait for a model.
+    #[serde(default)]
+    pub warm_pool: WarmPool,
+}
+
+/// Processes that have loaded ONNX Runtime and wait for a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarmPool {
+    /// How many there should be.
+    pub size: usize,
+    /// How many there are.
+    pub waiting: usize,
+    /// What they take, pages shared with others counted in parts.
+    pub memory_bytes: u64,
 }
 
 impl ServerStatus {

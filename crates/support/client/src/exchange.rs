@@ -42,10 +42,23 @@ pub(crate) async fn call(
 ) -> Result<(StatusCode, Bytes), Error> {
     let request = request(method, path, body)?;
     let exchange = async {
-        let (response, mut connection) = send(client, request).await?;
+        let (response, mut connection) = send(client, SOCKET, request).await?;
         let status = response.status();
         let body = connection.drive(whole(response)).await?;
         if status.is_success() { Ok((status, body)) } else { Err(refusal(status, &body)) }
+    };
+    tokio::time::timeout(time_max, exchange).await.map_err(|_| Error::TimedOut(time_max))?
+}
+
+/// Asks what listens at `socket` for `path`, and reads the answer as text.
+pub(crate) async fn text(client: &Client, socket: &str, path: &str, time_max: Duration) -> Result<String, Error> {
+    let request = Request::get(path).header(header::HOST, "localhost").body(Full::default());
+    let request = request.map_err(|error| Error::Unreadable(error.to_string()))?;
+    let exchange = async {
+        let (response, mut connection) = send(client, socket, request).await?;
+        let status = response.status();
+        let body = connection.drive(whole(response)).await?;
+        if status.is_success() { Ok(String::from_utf8_lossy(&body).into_owned()) } else { Err(refusal(status, &body)) }
     };
     tokio::time::timeout(time_max, exchange).await.map_err(|_| Error::TimedOut(time_max))?
 }
@@ -54,7 +67,7 @@ pub(crate) async fn call(
 pub(crate) async fn stream(client: &Client, path: &str, time_max: Duration) -> Result<Lines, Error> {
     let request = request(Method::GET, path, None::<&()>)?;
     let begin = async {
-        let (response, mut connection) = send(client, request).await?;
+        let (response, mut connection) = send(client, SOCKET, request).await?;
         let status = response.status();
         if !status.is_success() {
             let body = connection.drive(whole(response)).await?;
@@ -85,8 +98,12 @@ fn request(method: Method, path: &str, body: Option<&impl Serialize>) -> Result<
 }
 
 /// Connects, sends, and waits for the head of the answer.
-async fn send(client: &Client, request: Request<Full<Bytes>>) -> Result<(Response<Incoming>, Connection), Error> {
-    let socket = client.data_dir().join(SOCKET);
+async fn send(
+    client: &Client,
+    socket: &str,
+    request: Request<Full<Bytes>>,
+) -> Result<(Response<Incoming>, Connection), Error> {
+    let socket = client.data_dir().join(socket);
     let stream = match UnixStream::connect(&socket).await {
         Ok(stream) => stream,
         Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {

@@ -17,7 +17,7 @@ mod error;
 mod exchange;
 mod stream;
 
-pub use answer::{EventList, GatewayStatus, KeyList, Revoked, ServerStatus, ServiceChange, ServiceList};
+pub use answer::{EventList, GatewayStatus, KeyList, Revoked, ServerStatus, ServiceChange, ServiceList, WarmPool};
 pub use error::{Error, Status};
 pub use stream::{EventWatch, ServiceWatch};
 
@@ -25,6 +25,8 @@ pub use stream::{EventWatch, ServiceWatch};
 pub const BASE: &str = "/apis/berth.dev/v1alpha1";
 /// The socket, in the data directory.
 pub const SOCKET: &str = "run/control.sock";
+/// The gateway's own socket, in the data directory.
+const GATEWAY_SOCKET: &str = "run/gateway.sock";
 
 /// An ordinary call asks a database on this machine; a key waits up to 5 s for the gateway.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -133,6 +135,15 @@ impl Client {
     pub async fn revoke_key(&self, name_or_id: &str) -> Result<Revoked, Error> {
         let path = format!("/keys/{}", encoded(name_or_id));
         exchange::json(self, Method::DELETE, &path, None::<&()>, ANSWER_TIME_MAX).await
+    }
+
+    /// The gateway's own metrics, as OpenMetrics text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRunning`] when there is no gateway, and what else keeps it from answering.
+    pub async fn gateway_metrics(&self) -> Result<String, Error> {
+        exchange::text(self, GATEWAY_SOCKET, "/metrics", ANSWER_TIME_MAX).await
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {

@@ -70,10 +70,26 @@ A manifest, with every field that may be left out marked:
           requests: {cpu: 500m, memory: 256Mi}
           limits: {cpu: '2', memory: 1Gi}
 
+A manifest of KServe (serving.kserve.io/v1beta1) is taken too; what is not honoured is warned about, and refused where it
+changes what is served: docs/reference/kserve.md.
+
 Examples:
   berth apply -f service.yaml
   berth apply -f service.yaml --wait
   berth get spam -o yaml | berth apply -f -";
+
+pub(super) const EXPORT: &str = "\
+Examples:
+  berth export kserve spam";
+
+pub(super) const EXPORT_KSERVE: &str = "\
+What KServe has no field for is kept in annotations `berth.dev/…`, so that `berth apply` gives the same service back. What a
+cluster needs beside the manifest is said on standard error.
+
+Examples:
+  berth export kserve spam > spam.yaml
+  berth export kserve spam -o json
+  berth export kserve spam | berth apply -f -";
 
 pub(super) const GET: &str = "\
 Examples:
@@ -115,10 +131,12 @@ Examples:
 
 pub(super) const ROLLOUT: &str = "\
 A new revision with `canaryTrafficPercent` (`berth deploy --canary 10`) gets that share of the requests once it is
-ready; the last one that had all of them keeps the rest.
+ready; the last one that had all of them keeps the rest. With `shadow` (`berth deploy --shadow 20`) it gets copies of that
+share of the requests and answers none.
 
 Examples:
   berth deploy spam spam-2.onnx --canary 10
+  berth deploy spam spam-2.onnx --shadow 20
   berth rollout status spam
   berth rollout promote spam
   berth rollout abort spam";

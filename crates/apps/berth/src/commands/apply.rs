@@ -8,11 +8,16 @@ use std::{
 
 use resources::{
     inference_service::InferenceService,
-    manifest::{self, MANIFEST_BYTES_MAX, ManifestError},
+    manifest::{self, MANIFEST_BYTES_MAX, ManifestError, kserve},
 };
 
 use super::deploy::{ask, said, wait_ready};
-use crate::{cli::Apply, context::Context, failure::Failure};
+use crate::{
+    cli::Apply,
+    context::Context,
+    failure::Failure,
+    output::{Output, printable},
+};
 
 pub(super) async fn apply(context: &Context, args: &Apply) -> Result<(), Failure> {
     // Everything is read and checked before anything is done.
@@ -20,6 +25,7 @@ pub(super) async fn apply(context: &Context, args: &Apply) -> Result<(), Failure
     for file in &args.file {
         wishes.extend(read(file)?);
     }
+    wishes.iter().for_each(|wish| warn(context.out, wish));
     let mut progress = context.progress();
     let mut done = Vec::new();
     for wish in &wishes {
@@ -48,6 +54,14 @@ pub(super) async fn apply(context: &Context, args: &Apply) -> Result<(), Failure
     }
     progress.done();
     said(context, &done)
+}
+
+/// Says what the manifest asks for and does not get. The service says it too, as a condition.
+fn warn(out: Output, wish: &InferenceService) {
+    for field in kserve::not_honoured(&wish.metadata.annotations) {
+        let note = field.note.map(|note| format!(": {note}")).unwrap_or_default();
+        out.warning(&printable(&format!("`{}`: `{}` is not honoured{note}", wish.metadata.name, field.path)));
+    }
 }
 
 /// What the manifest says. A version in it is kept, so that a change in between is a conflict as the person wished.

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use resources::{
     API_VERSION,
     id::ServiceName,
-    inference_service::{InferenceService, InferenceServiceSpec, Model, ModelFormat, Predictor},
+    inference_service::{InferenceService, InferenceServiceSpec, Model, ModelFormat, Predictor, Shadow},
     manifest,
     meta::ObjectMeta,
 };
@@ -55,6 +55,15 @@ pub(super) async fn deploy(context: &Context, args: &Deploy) -> Result<(), Failu
         predictor.min_replicas = args.replicas.or(predictor.min_replicas);
         predictor.timeout = args.timeout.or(predictor.timeout);
         predictor.canary_traffic_percent = args.canary.or(predictor.canary_traffic_percent).filter(|n| *n < 100);
+        // Whoever asks for one of the two takes the other back.
+        match (args.canary, args.shadow) {
+            (Some(_), _) => service.spec.shadow = None,
+            (None, Some(percent)) => {
+                service.spec.predictor.canary_traffic_percent = None;
+                service.spec.shadow = Some(Shadow { percent });
+            }
+            (None, None) => {}
+        }
         service
     };
     let mut progress = context.progress();
@@ -193,7 +202,7 @@ fn new(name: ServiceName) -> InferenceService {
         api_version: API_VERSION.to_owned(),
         kind: "InferenceService".to_owned(),
         metadata: ObjectMeta::named(name),
-        spec: InferenceServiceSpec { predictor, traffic: None },
+        spec: InferenceServiceSpec { predictor, traffic: None, shadow: None },
         status: None,
     }
 }

@@ -10,7 +10,7 @@ use resources::{
 };
 use serde_json::json;
 
-use super::{events, get};
+use super::{events, get, shadow};
 use crate::{
     context::Context,
     failure::Failure,
@@ -32,7 +32,9 @@ pub(super) async fn describe(context: &Context, name: &str) -> Result<(), Failur
     }
     let status = service.status.clone().unwrap_or_default();
     let now_ms = daemon::time::now_ms();
-    let mut text = head(context, &service, &status, now_ms);
+    let agreement = shadow::agreement(context, &service).await;
+    let mirrored = shadow::words(&service, agreement.as_ref());
+    let mut text = head(context, &service, &status, (now_ms, mirrored));
     text.push_str(&tensors(context, name, &status).await);
     text.push_str(&states(context, &status, now_ms));
     text.push_str(&list_of_events(context, &events, now_ms));
@@ -40,7 +42,12 @@ pub(super) async fn describe(context: &Context, name: &str) -> Result<(), Failur
     context.out.text(text.trim_end())
 }
 
-fn head(context: &Context, service: &InferenceService, status: &InferenceServiceStatus, now_ms: u64) -> String {
+fn head(
+    context: &Context,
+    service: &InferenceService,
+    status: &InferenceServiceStatus,
+    (now_ms, mirrored): (u64, String),
+) -> String {
     let (meta, predictor) = (&service.metadata, &service.spec.predictor);
     let (word, tone) = get::word(service);
     let ready = status.replicas.iter().filter(|replica| replica.phase == ReplicaPhase::Ready).count();
@@ -67,6 +74,7 @@ fn head(context: &Context, service: &InferenceService, status: &InferenceService
         ("Bundle", or_none(status.bundle.as_ref().map(ToString::to_string))),
         ("Revision", revisions),
         ("Traffic", traffic(status)),
+        ("Shadow", mirrored),
         ("Replicas", format!("{} wanted, {ready} ready", predictor.min_replicas.unwrap_or(1))),
         (
             "Concurrency",

@@ -3,12 +3,15 @@
 use resources::{
     condition::{Condition, ConditionKind},
     id::{Revision, ServiceName},
-    inference_service::InferenceService,
+    inference_service::{InferenceService, Shadow},
     status::{InferenceServiceStatus, ReplicaPhase, RevisionTraffic},
 };
 use serde::Serialize;
 
-use super::deploy::ask;
+use super::{
+    deploy::ask,
+    shadow::{self, Agreement},
+};
 use crate::{
     cli::{OneService, Rollout},
     context::Context,
@@ -28,6 +31,10 @@ struct Report {
     latest_rolledout_revision: Option<Revision>,
     traffic: Vec<RevisionTraffic>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<Shadow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<Agreement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rolled_out: Option<Condition>,
 }
 
@@ -43,17 +50,23 @@ async fn status(context: &Context, name: &str) -> Result<(), Failure> {
     let service = context.client.service(name).await?;
     let status = service.status.clone().unwrap_or_default();
     let rolled_out = wait::condition(&status, ConditionKind::RolledOut).cloned();
+    let agreement = shadow::agreement(context, &service).await;
     if !context.out.is_for_people() {
         return context.out.value(&Report {
             name: service.metadata.name,
             latest_created_revision: status.latest_created_revision,
             latest_rolledout_revision: status.latest_rolled_out_revision,
             traffic: status.traffic,
+            shadow: service.spec.shadow,
+            agreement,
             rolled_out,
         });
     }
     let message = rolled_out.map_or_else(|| "nothing is known yet".to_owned(), |condition| condition.message);
     context.out.text(&format!("{name}: {message}"))?;
+    if service.spec.shadow.is_some() {
+        context.out.text(&format!("{name}: {}", shadow::words(&service, agreement.as_ref())))?;
+    }
     context.out.text(&table(&["REVISION", "TRAFFIC", "READY"], rows(&status)))
 }
 
@@ -76,6 +89,7 @@ async fn shift(context: &Context, name: &str, percent: Option<u32>) -> Result<()
     let wish = |before: Option<&InferenceService>| {
         let mut service = before.unwrap_or(&now).clone();
         service.spec.predictor.canary_traffic_percent = percent;
+        service.spec.shadow = None;
         service
     };
     let (service, _) = ask(context, &name, wish).await?;

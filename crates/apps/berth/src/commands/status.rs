@@ -1,6 +1,6 @@
 //! `berth status`: what runs.
 
-use client::ServerStatus;
+use client::{ServerStatus, WarmPool};
 
 use crate::{
     context::Context,
@@ -43,11 +43,17 @@ pub(crate) fn print_status(out: Output, status: &ServerStatus) -> Result<(), Fai
         }
         _ => out.toned("not ready", Tone::Waiting),
     };
+    let WarmPool { size, waiting, memory_bytes } = status.warm_pool;
+    let warm = match size.max(waiting) {
+        0 => "none".to_owned(),
+        _ => format!("{waiting} of {size} waiting for a model, {} MiB", memory_bytes >> 20),
+    };
     let lines = [
         ("Endpoint", status.base_url()),
         ("Gateway", gateway),
         ("Controller", format!("process {}, version {}", status.pid, status.version)),
         ("Running", format!("{} with {}", counted(status.services, "service"), counted(status.replicas, "replica"))),
+        ("Warm pool", warm),
         ("Data", status.data_dir.display().to_string()),
     ];
     let lines: Vec<String> = lines.iter().map(|(label, value)| format!("{:<12}{value}", format!("{label}:"))).collect();

@@ -73,6 +73,9 @@ impl Controller {
         if args.insecure_listen_in_the_clear {
             command.arg("--insecure-listen-in-the-clear");
         }
+        if let Some(processes) = args.warm_pool {
+            command.arg("--warm-pool").arg(processes.to_string());
+        }
         command.env_clear().envs(env::vars_os().filter(|(name, _)| name.to_str().is_some_and(may_pass)));
         // A group of its own: Ctrl-C in the terminal is for `up`, which asks politely.
         command.process_group(0).stdin(Stdio::null()).stdout(file.try_clone().map_err(failed)?).stderr(file);

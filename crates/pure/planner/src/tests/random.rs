@@ -12,10 +12,12 @@ enum Event {
     Deploy(u8, u32),
     Delete(u8),
     Canary(u8, Option<u32>),
+    Shadow(u8, Option<u32>),
     Ready(usize),
     Exit(usize),
     Gone(usize),
     Silent(usize),
+    Stuck(usize),
     Acknowledge,
 }
 
@@ -26,10 +28,12 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0_u8..3, 1_u32..5).prop_map(|(name, count)| Event::Deploy(name, count)),
         1 => (0_u8..3).prop_map(Event::Delete),
         2 => (0_u8..3, proptest::option::of(0_u32..=100)).prop_map(|(name, percent)| Event::Canary(name, percent)),
+        1 => (0_u8..3, proptest::option::of(1_u32..=100)).prop_map(|(name, percent)| Event::Shadow(name, percent)),
         6 => any::<usize>().prop_map(Event::Ready),
         3 => any::<usize>().prop_map(Event::Exit),
         3 => any::<usize>().prop_map(Event::Gone),
         1 => any::<usize>().prop_map(Event::Silent),
+        1 => any::<usize>().prop_map(Event::Stuck),
         3 => Just(Event::Acknowledge),
     ]
 }
@@ -60,6 +64,7 @@ fn happen(world: &mut World, event: &Event) {
             }
         }
         Event::Canary(name, percent) => world.canary(&format!("s{name}"), *percent),
+        Event::Shadow(name, percent) => world.shadow(&format!("s{name}"), *percent),
         Event::Ready(at) => {
             if let Some(id) = pick(world, *at, starting) {
                 world.ready(&id.0);
@@ -79,6 +84,11 @@ fn happen(world: &mut World, event: &Event) {
             let now_ms = world.input.now_ms;
             if let Some(id) = pick(world, *at, ObservedReplica::is_ready) {
                 world.replica(&id.0).silent_since_ms = Some(now_ms);
+            }
+        }
+        Event::Stuck(at) => {
+            if let Some(id) = pick(world, *at, ObservedReplica::is_ready) {
+                world.replica(&id.0).busy_ms = u64::MAX;
             }
         }
         Event::Acknowledge => world.input.gateway_acknowledged = world.generation,
@@ -114,6 +124,7 @@ proptest! {
         }
         for replica in &mut world.input.replicas {
             replica.silent_since_ms = None;
+            replica.busy_ms = 0;
         }
         calm_down(&mut world);
         prop_assert_eq!(world.routes.len(), world.input.services.len());
@@ -121,7 +132,7 @@ proptest! {
             prop_assert!(!service.deleting);
             let newest = service.revisions.last().unwrap();
             prop_assert!(newest.completed);
-            let percent = service.canary_percent.unwrap_or(100);
+            let percent = service.shadow_percent.map_or(service.canary_percent.unwrap_or(100), |_| 0);
             let stable = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted && percent < 100);
             prop_assert!(newest.promoted || stable.is_some());
             let running: Vec<_> =
@@ -135,6 +146,8 @@ proptest! {
             prop_assert_eq!(u32::try_from(running.len()).unwrap(), wanted);
             let route = world.routes.iter().find(|route| route.name == service.name).unwrap();
             prop_assert_eq!(route.split.first().map_or(100, |share| share.percent), if stable.is_some() { percent } else { 100 });
+            let mirrored = service.shadow_percent.filter(|_| stable.is_some());
+            prop_assert_eq!(route.shadow.map(|shadow| (shadow.revision, shadow.percent)), mirrored.map(|percent| (newest.revision, percent)));
             let most = stable.filter(|_| percent <= 50).map_or(newest.revision, |stable| stable.revision);
             prop_assert_eq!(route.default_revision, Some(most));
             prop_assert_eq!(route.revisions.iter().map(|each| each.endpoints.len()).sum::<usize>(), running.len());

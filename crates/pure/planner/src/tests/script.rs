@@ -41,12 +41,15 @@ impl Player {
             ["deploy", name, "replicas", count] => world.deploy(name, count.parse().unwrap()),
             ["canary", name, "none"] => world.canary(name, None),
             ["canary", name, percent] => world.canary(name, Some(percent.parse().unwrap())),
+            ["shadow", name, "none"] => world.shadow(name, None),
+            ["shadow", name, percent] => world.shadow(name, Some(percent.parse().unwrap())),
             ["delete", name] => {
                 world.input.services.iter_mut().find(|service| service.name.as_str() == *name).unwrap().deleting = true;
             }
             ["ready", ids @ ..] => ids.iter().for_each(|id| world.ready(id)),
             ["gone", ids @ ..] => ids.iter().for_each(|id| world.exit(id, "exit code 0", "")),
             ["exit", id, how @ ..] => world.exit(id, &how.join(" "), &tail.replace("\\n", "\n")),
+            ["busy", id, ms] => world.replica(id).busy_ms = ms.parse().unwrap(),
             ["silent", id] => world.replica(id).silent_since_ms = Some(world.input.now_ms),
             ["missing", id] => world.replica(id).missing = vec![tail.to_owned()],
             ["shortfall", name] => {
@@ -121,6 +124,9 @@ fn route(route: &RouteService) -> String {
         format!("route {} default {}: {}", route.name, route.default_revision.unwrap(), revisions.join(", "));
     for share in &route.split {
         text.push_str(&format!(", {} % to {}", share.percent, share.revision));
+    }
+    if let Some(shadow) = &route.shadow {
+        text.push_str(&format!(", {} % mirrored to {}", shadow.percent, shadow.revision));
     }
     text
 }

@@ -62,6 +62,7 @@ impl World {
                     pid: None,
                     phase: Phase::Starting { since_ms: now_ms },
                     silent_since_ms: None,
+                    busy_ms: 0,
                     conditions: Vec::new(),
                     missing: Vec::new(),
                 });
@@ -101,6 +102,13 @@ impl World {
         }
     }
 
+    /// Sets how much is mirrored to the newest revision of a service.
+    pub(crate) fn shadow(&mut self, name: &str, percent: Option<u32>) {
+        for service in self.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+            service.shadow_percent = percent;
+        }
+    }
+
     pub(crate) fn replica(&mut self, id: &str) -> &mut ObservedReplica {
         let found = self.input.replicas.iter_mut().find(|replica| replica.id.0 == id);
         found.unwrap_or_else(|| panic!("no replica {id}"))
@@ -116,6 +124,7 @@ impl World {
                 revisions: Vec::new(),
                 deleting: false,
                 canary_percent: None,
+                shadow_percent: None,
                 sticky: None,
             });
             self.input.services.len() - 1

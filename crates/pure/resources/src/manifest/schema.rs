@@ -63,6 +63,7 @@ pub(super) static PLACES: &[(&str, &Schema)] = &[
     ("spec", &SPEC),
     ("spec.traffic", &TRAFFIC),
     ("spec.traffic.sticky", &STICKY),
+    ("spec.shadow", &SHADOW),
     ("spec.predictor", &PREDICTOR),
     ("spec.predictor.batcher", &BATCHER),
     ("spec.predictor.model", &MODEL),
@@ -92,8 +93,12 @@ static METADATA: Schema = Schema {
     ],
 };
 
-static SPEC: Schema = Schema {
-    fields: &[must("predictor", Kind::Object(&PREDICTOR)), may("traffic", Kind::Object(&TRAFFIC))],
+pub(super) static SPEC: Schema = Schema {
+    fields: &[
+        must("predictor", Kind::Object(&PREDICTOR)),
+        may("traffic", Kind::Object(&TRAFFIC)),
+        may("shadow", Kind::Object(&SHADOW)),
+    ],
     unsupported: &[
         ("transformer", "transform in the client, or in the model's graph"),
         ("explainer", REMOVE),
@@ -103,6 +108,8 @@ static SPEC: Schema = Schema {
 };
 
 static TRAFFIC: Schema = Schema { fields: &[may("sticky", Kind::Object(&STICKY))], unsupported: &[] };
+
+static SHADOW: Schema = Schema { fields: &[must("percent", Kind::Integer)], unsupported: &[] };
 
 static STICKY: Schema = Schema {
     fields: &[may("header", Kind::Text), may("cookie", Kind::Text), may("key", Kind::Boolean)],
@@ -114,7 +121,7 @@ static BATCHER: Schema = Schema {
     unsupported: &[("timeout", "it is the service's: write `timeout` beside `batcher`")],
 };
 
-static PREDICTOR: Schema = Schema {
+pub(super) static PREDICTOR: Schema = Schema {
     fields: &[
         must("model", Kind::Object(&MODEL)),
         may("minReplicas", Kind::Integer),

@@ -14,6 +14,23 @@ pub enum StorageSource {
     Bundle(BundleDigest),
 }
 
+/// Schemes that are known from elsewhere and refused, each with the first step of what to do instead.
+pub const SCHEMES: &[(&str, &str)] = &[
+    ("s3", "fetch the model (`aws s3 cp --recursive`)"),
+    ("gs", "fetch the model (`gcloud storage cp -r`)"),
+    ("hf", "export the model to ONNX (docs/guide/embeddings.md)"),
+    ("modelscope", "export the model to ONNX (docs/guide/embeddings.md)"),
+    ("http", "fetch the model (`curl -O`)"),
+    ("https", "fetch the model (`curl -O`)"),
+    ("pvc", "copy the model from the volume (`kubectl cp`)"),
+    ("oci", "take the model out of the image"),
+    ("oci+native", "take the model out of the image"),
+    ("oci+fetch", "take the model out of the image"),
+    ("hdfs", "fetch the model (`hdfs dfs -get`)"),
+    ("webhdfs", "fetch the model (`hdfs dfs -get`)"),
+    ("git", "clone the repository"),
+];
+
 /// Longest path that Linux takes (`PATH_MAX`).
 const PATH_LEN_MAX: usize = 4096;
 
@@ -33,13 +50,18 @@ pub fn storage_source(uri: &str) -> Result<StorageSource, String> {
     match scheme {
         "file" => file(rest),
         "bundle" => bundle(rest),
-        "s3" | "gs" | "hdfs" | "webhdfs" | "hf" | "modelscope" | "http" | "https" | "pvc" | "oci" | "oci+native"
-        | "oci+fetch" | "git" => Err(format!(
-            "`{}`: `{scheme}://` is not supported yet: fetch the model and write `file:///…` with its path",
-            clipped(uri)
-        )),
-        _ => Err(format!("`{}://` is no known scheme: write `file:///…` or `bundle://sha256:…`", clipped(scheme))),
+        _ => Err(elsewhere(uri).unwrap_or_else(|| {
+            format!("`{}://` is no known scheme: write `file:///…` or `bundle://sha256:…`", clipped(scheme))
+        })),
     }
+}
+
+/// What to say of a place that Berth does not fetch from; nothing for another URI.
+pub(super) fn elsewhere(uri: &str) -> Option<String> {
+    let scheme = uri.split_once("://")?.0;
+    let (_, how) = SCHEMES.iter().find(|(known, _)| *known == scheme)?;
+    let uri = clipped(uri);
+    Some(format!("`{uri}`: `{scheme}://` is not supported yet: {how} and write `file:///…` with its path"))
 }
 
 /// `file://./…` and `file://../…` as absolute, from the directory `base`; nothing for another URI.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::inference_service::{Batcher, MODEL_FORMATS, ModelFormat, ResourceList, ResourceRequirements};
+use crate::inference_service::{Batcher, MODEL_FORMATS, ModelFormat, ResourceList, ResourceRequirements, Shadow};
 
 const SPAM: &str = "\
 apiVersion: berth.dev/v1alpha1
@@ -197,16 +197,12 @@ const WRONG: &[(&str, &str, &str)] = &[
         "name: spam\n  labels: {a: true}",
         "metadata.labels.a: expected text, found `true`: write `\"true\"`",
     ),
-    (
-        "berth.dev/v1alpha1",
-        "serving.kserve.io/v1beta1",
-        "apiVersion: expected `berth.dev/v1alpha1`, found `serving.kserve.io/v1beta1`",
-    ),
+    ("berth.dev/v1alpha1", "berth.dev/v2", "apiVersion: expected `berth.dev/v1alpha1`, found `berth.dev/v2`"),
     ("kind: InferenceService", "kind: Deployment", "kind: expected `InferenceService`, found `Deployment`"),
     (
         "file:///models",
         "s3://models",
-        "spec.predictor.model.storageUri: `s3://models/spam.onnx`: `s3://` is not supported yet: fetch the model and write `file:///…` with its path",
+        "spec.predictor.model.storageUri: `s3://models/spam.onnx`: `s3://` is not supported yet: fetch the model (`aws s3 cp --recursive`) and write `file:///…` with its path",
     ),
     (
         "memory: 64Mi",
@@ -338,6 +334,25 @@ proptest! {
     fn any_uri_is_read_or_refused(uri in ".{0,100}") {
         drop(storage_source(&uri));
     }
+}
+
+#[test]
+fn a_shadow_has_a_percentage_and_no_canary_beside_it() {
+    let shadow = |text: &str| changed("spec:\n", &format!("spec:\n  shadow: {text}\n"));
+    let manifest = SPAM.replace("spec:\n", "spec:\n  shadow: {percent: 20}\n");
+    assert_eq!(parse(&manifest).unwrap()[0].spec.shadow, Some(Shadow { percent: 20 }));
+    for percent in ["0", "101"] {
+        let told = shadow(&format!("{{percent: {percent}}}"));
+        assert!(
+            told.starts_with(&format!("spec.shadow.percent: expected 1 to 100 percent, found `{percent}`")),
+            "{told}"
+        );
+    }
+    assert!(shadow("{}").contains("spec.shadow.percent: is missing"));
+    assert!(shadow("{percent: 5, revision: 2}").contains("unknown field `revision`"));
+    let both = manifest.replace("minReplicas: 2", "canaryTrafficPercent: 0");
+    let told = parse(&both).unwrap_err().to_string();
+    assert!(told.contains("spec.shadow: a revision that is shadowed answers no clients"), "{told}");
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! Checks the values of a service: ranges, names, quantities and what they say together.
 
-use super::{FieldError, source::storage_source, walk::clipped};
+use super::{
+    FieldError, kserve,
+    source::storage_source,
+    walk::{clipped, join},
+};
 use crate::{
     API_VERSION,
     inference_service::{
         BATCH_LATENCY_MS_MAX, BATCH_SIZE_MAX, InferenceService, MODEL_FORMATS, Model, Predictor, REPLICAS_MAX,
-        ResourceRequirements, Sticky, TIMEOUT_SECONDS_MAX,
+        ResourceRequirements, Shadow, Sticky, TIMEOUT_SECONDS_MAX,
     },
     meta::ObjectMeta,
     quantity::{self, QuantityError},
@@ -43,6 +47,9 @@ pub fn validate(service: &InferenceService) -> Vec<FieldError> {
     if let Some(found) = service.spec.traffic.as_ref().and_then(|traffic| traffic.sticky.as_ref()) {
         sticky(found, &mut wrong);
     }
+    if let Some(found) = service.spec.shadow {
+        shadow(found, &service.spec.predictor, &mut wrong);
+    }
     errors
 }
 
@@ -72,6 +79,10 @@ fn metadata(meta: &ObjectMeta, wrong: &mut impl FnMut(&str, String)) {
             clipped(key)
         );
         wrong("metadata.labels", text);
+    }
+    for (annotation, field) in meta.annotations.keys().filter_map(|key| Some((key, kserve::reserved(key)?))) {
+        let path = join("metadata.annotations", annotation);
+        wrong(&path, format!("is for manifests of KServe: write the field `{field}` here"));
     }
     let bytes: usize = meta.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > ANNOTATION_BYTES_MAX {
@@ -123,6 +134,19 @@ fn predictor(predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
     if let Some(n) = batcher.max_latency.filter(|n| *n > BATCH_LATENCY_MS_MAX) {
         let text = format!("expected 0 to {BATCH_LATENCY_MS_MAX} milliseconds, found `{n}`");
         wrong("spec.predictor.batcher.maxLatency", text);
+    }
+}
+
+fn shadow(shadow: Shadow, predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
+    if !(1..=100).contains(&shadow.percent) {
+        let text = format!("expected 1 to 100 percent, found `{}`: leave `shadow` out to mirror none", shadow.percent);
+        wrong("spec.shadow.percent", text);
+    }
+    if let Some(percent) = predictor.canary_traffic_percent {
+        let text = format!(
+            "a revision that is shadowed answers no clients, and `canaryTrafficPercent` gives it {percent} % of them: remove one of the two"
+        );
+        wrong("spec.shadow", text);
     }
 }
 

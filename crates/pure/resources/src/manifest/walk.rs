@@ -15,7 +15,7 @@ pub(super) struct Errors {
 }
 
 impl Errors {
-    fn add(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn add(&mut self, path: &str, message: impl Into<String>) {
         if self.list.len() < ERRORS_MAX {
             self.list.push(FieldError::new(path, message));
         }
@@ -116,7 +116,8 @@ fn expected(kind: Kind, value: &Value) -> String {
     }
 }
 
-fn found(value: &Value) -> String {
+/// What stands there, in words.
+pub(super) fn found(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
         Value::Bool(_) => format!("`{value}`"),
@@ -152,6 +153,7 @@ fn how(field: &Field) -> &'static str {
         "predictor" => "write `predictor: {model: …}`",
         "model" => "write `model: {modelFormat: {name: onnx}, storageUri: …}`",
         "modelFormat" => "write `modelFormat: {name: onnx}`",
+        "percent" => "write `shadow: {percent: 20}` for one request of five",
         "storageUri" => "write `storageUri: file:///…` with the path of a model",
         _ => "give one",
     }
@@ -184,7 +186,8 @@ fn stranger(schema: &Schema, key: &str, path: &str) -> String {
     }
 }
 
-fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The name that a slip of the pen may have meant.
+pub(super) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // A long key is no slip of the pen, and comparing it would cost its square.
     if key.len() > SHOWN_CHARS_MAX {
         return None;
@@ -199,7 +202,8 @@ fn known(schema: &Schema) -> String {
     names.join(", ")
 }
 
-fn join(path: &str, key: &str) -> String {
+/// The path of a field.
+pub(super) fn join(path: &str, key: &str) -> String {
     let key = clipped(key);
     match (path, key.contains(['.', '/'])) {
         ("", false) => key,

@@ -23,6 +23,16 @@ pub(super) struct PlatformStatus {
     generation: u64,
     services: usize,
     replicas: usize,
+    warm_pool: WarmPool,
+}
+
+/// Processes that have loaded ONNX Runtime and wait for a model.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WarmPool {
+    size: usize,
+    waiting: usize,
+    memory_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -36,6 +46,7 @@ struct GatewayStatus {
 
 pub(super) async fn read(State(app): State<App>) -> Result<Json<PlatformStatus>, ApiError> {
     let gateway = app.gateway.borrow().clone();
+    let pool = app.pool.show();
     let acknowledged = app.publisher.acknowledged();
     let (services, _) = app.db.services().await?;
     let replicas = app.db.replicas().await?;
@@ -55,6 +66,7 @@ pub(super) async fn read(State(app): State<App>) -> Result<Json<PlatformStatus>,
         generation: app.publisher.generation(),
         services: services.len(),
         replicas: replicas.len(),
+        warm_pool: WarmPool { size: pool.wanted, waiting: pool.waiting, memory_bytes: pool.memory_bytes },
     }))
 }
 

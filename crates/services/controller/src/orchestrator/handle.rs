@@ -1,13 +1,18 @@
 //! A hold on a process: its own child or one that was found. It never takes another process for it, and it knows at once when
 //! it ends.
 
-use std::{io, os::fd::OwnedFd, os::unix::process::ExitStatusExt as _, process::ExitStatus, sync::Arc};
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+};
 
 use daemon::{OnExit, Supervisor};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    process::Command,
+    process::{Child, ChildStdin, Command},
     sync::{Notify, watch},
 };
 
@@ -34,7 +39,21 @@ pub(crate) struct Handle {
 impl Handle {
     /// Starts a process; `wake` is notified when it ends.
     pub(crate) fn spawn(command: &mut Command, supervisor: &Supervisor, wake: &Arc<Notify>) -> io::Result<Self> {
-        let mut child = command.kill_on_drop(false).spawn()?;
+        Self::hold(command.kill_on_drop(false).spawn()?, supervisor, wake)
+    }
+
+    /// Starts a process whose standard input is a pipe that this process alone can write to.
+    pub(crate) fn spawn_with_channel(
+        command: &mut Command,
+        supervisor: &Supervisor,
+        wake: &Arc<Notify>,
+    ) -> io::Result<(Self, ChildStdin)> {
+        let mut child = command.stdin(Stdio::piped()).kill_on_drop(false).spawn()?;
+        let channel = child.stdin.take().ok_or_else(|| io::Error::other("the process has no standard input"))?;
+        Ok((Self::hold(child, supervisor, wake)?, channel))
+    }
+
+    fn hold(mut child: Child, supervisor: &Supervisor, wake: &Arc<Notify>) -> io::Result<Self> {
         let gone = || io::Error::other("the process ended at once");
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or_else(gone)?;
         // Until it is reaped, which only the task below does, the number stands for this process alone.

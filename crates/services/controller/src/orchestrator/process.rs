@@ -5,21 +5,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    ffi::OsString,
+    fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use daemon::Supervisor;
+use daemon::{OnExit, Supervisor};
 use futures_util::{StreamExt as _, stream};
 use planner::Machine;
 use resources::id::ReplicaId;
 use tokio::sync::Notify;
 
 use super::{
-    Answer, End, Launch, Life, Orchestrator, Seen, command,
+    Answer, End, Launch, Life, Orchestrator, Seen, Started, command,
+    findings::Findings,
     handle::{Ended, Handle},
     logs, probe, procfs,
+    warm::Pool,
 };
 use crate::db::{ProcessId, ReplicaRow};
 
@@ -27,6 +33,8 @@ use crate::db::{ProcessId, ReplicaRow};
 const PROBES_MAX: usize = 16;
 /// How often a ready replica is asked.
 const READY_LOOK_MS: u64 = 1_000;
+/// Time after a start in which the warm pool is not filled again: the first requests come first.
+const QUIET_MS: u64 = 500;
 /// Lines of a log that are remembered of an end.
 const TAIL_LINES: usize = 20;
 /// Bytes of them; longer ones are cut at the front.
@@ -42,6 +50,10 @@ pub(crate) struct Processes {
     logs_dir: PathBuf,
     supervisor: Supervisor,
     wake: Arc<Notify>,
+    pool: Arc<Pool>,
+    findings: Findings,
+    /// When a replica was last seen to start, milliseconds.
+    starting_ms: AtomicU64,
     known: Mutex<BTreeMap<ReplicaId, Known>>,
     strays: Mutex<BTreeMap<PathBuf, u64>>,
 }
@@ -54,6 +66,8 @@ struct Known {
     asked_ms: u64,
     silent_since_ms: Option<u64>,
     unready_since_ms: Option<u64>,
+    /// Its model, until what it found out about it is kept.
+    bundle_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,16 +78,19 @@ enum Process {
 
 impl Known {
     fn new(process: Process) -> Self {
-        Self { process, answer: None, asked_ms: 0, silent_since_ms: None, unready_since_ms: None }
+        Self { process, answer: None, asked_ms: 0, silent_since_ms: None, unready_since_ms: None, bundle_dir: None }
     }
 }
 
 impl Processes {
-    /// Replicas of the data directory `data_dir`; `wake` is notified when one ends.
-    pub(crate) fn new(executable: PathBuf, data_dir: &Path, supervisor: Supervisor, wake: Arc<Notify>) -> Self {
+    /// Replicas of the data directory `data_dir`, made of processes of `pool` where there are some; `wake` is notified when one
+    /// becomes ready or ends.
+    pub(crate) fn new(pool: Arc<Pool>, data_dir: &Path, supervisor: Supervisor, wake: Arc<Notify>) -> Self {
         let (run_dir, logs_dir) = (data_dir.join("run"), data_dir.join("logs"));
-        let (known, strays) = (Mutex::default(), Mutex::default());
-        Self { executable, run_dir, logs_dir, supervisor, wake, known, strays }
+        let executable = pool.executable().to_owned();
+        let (known, strays, starting_ms) = (Mutex::default(), Mutex::default(), AtomicU64::default());
+        let findings = Findings::new(data_dir);
+        Self { executable, run_dir, logs_dir, supervisor, wake, pool, findings, starting_ms, known, strays }
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, Known>> {
@@ -89,7 +106,11 @@ impl Processes {
         let (mut known, adopted) = match known {
             Some(known) => (known, false),
             None => match self.adopt(replica).await {
-                Some(handle) => (Known::new(Process::Held(Arc::new(handle))), true),
+                Some(handle) => {
+                    let handle = Arc::new(handle);
+                    self.await_ready(&replica.socket, &handle);
+                    (Known::new(Process::Held(handle)), true)
+                }
                 None => return Seen::default(),
             },
         };
@@ -105,6 +126,10 @@ impl Processes {
         let settled = known.answer.as_ref().is_some_and(|answer| answer.ready) && known.silent_since_ms.is_none();
         if !settled || now_ms >= known.asked_ms + READY_LOOK_MS {
             known.hear(probe::ask(&replica.socket).await.ok(), now_ms);
+            self.keep_findings(&mut known);
+        }
+        if known.answer.as_ref().is_none_or(|answer| !answer.ready) {
+            self.starting_ms.store(now_ms, Ordering::Relaxed);
         }
         self.known().insert(replica.id.clone(), known.clone());
         Seen {
@@ -113,6 +138,29 @@ impl Processes {
             silent_since_ms: known.silent_since_ms,
             unready_since_ms: known.unready_since_ms,
         }
+    }
+
+    /// Keeps what a replica that became ready found out, unless that is known already.
+    fn keep_findings(&self, known: &mut Known) {
+        let Some(found) = known.answer.as_ref().and_then(|answer| answer.findings.as_ref()) else { return };
+        let Some(bundle_dir) = known.bundle_dir.take() else { return };
+        if self.findings.read(&bundle_dir).as_ref() != Some(found)
+            && let Err(error) = self.findings.write(&bundle_dir, found)
+        {
+            tracing::warn!(%error, "cannot keep what a replica found out; the next one finds it out again");
+        }
+    }
+
+    /// Wakes the loop at the moment in which the replica says that it is ready.
+    fn await_ready(&self, socket: &Path, handle: &Arc<Handle>) {
+        let (socket, handle, wake) = (socket.to_owned(), Arc::clone(handle), Arc::clone(&self.wake));
+        self.supervisor.spawn("readiness", OnExit::Continue, async move {
+            tokio::select! {
+                () = probe::ready(&socket) => wake.notify_one(),
+                _ = handle.wait() => {}
+            }
+            Ok(())
+        });
     }
 
     fn ended(&self, replica: &ReplicaRow, ended: Ended, answer: Option<Answer>) -> Seen {
@@ -147,20 +195,10 @@ impl Processes {
         listens.or_else(|| procfs::find(ours).into_iter().next())
     }
 
-    fn command(&self, launch: &Launch) -> std::io::Result<tokio::process::Command> {
-        let mut command = command::role(&self.executable, "runtime", &self.log(&launch.id))?;
-        let mut model = std::ffi::OsString::from(format!("{}=", launch.service));
-        model.push(&launch.bundle_dir);
-        command.arg("--socket").arg(&launch.socket).arg("--model").arg(model);
-        command.arg("--model-version").arg(launch.revision.to_string());
-        if let Some(threads) = launch.allowance.threads {
-            command.arg("--threads").arg(threads.to_string());
-        }
-        if let Some(bytes) = launch.allowance.memory_bytes {
-            command.arg("--memory-max").arg(bytes.to_string());
-        }
-        command.args(command::batching(launch.batcher));
-        Ok(command)
+    /// Starts a process from nothing.
+    fn start_cold(&self, launch: &Launch, words: &[OsString]) -> io::Result<Handle> {
+        let mut command = command::runtime(&self.executable, &self.log(&launch.id))?;
+        Handle::spawn(command.args(words), &self.supervisor, &self.wake)
     }
 
     /// Ends the process behind a socket that belongs to no replica, or removes the file when there is none.
@@ -215,13 +253,25 @@ impl Orchestrator for Processes {
         stream::iter(looks).buffered(PROBES_MAX).collect().await
     }
 
-    async fn start(&self, launch: &Launch) -> Result<ProcessId, String> {
-        let started =
-            self.command(launch).and_then(|mut command| Handle::spawn(&mut command, &self.supervisor, &self.wake));
+    fn name(&self) -> String {
+        self.pool.name()
+    }
+
+    async fn start(&self, launch: &Launch) -> Result<Started, String> {
+        self.starting_ms.store(daemon::time::now_ms(), Ordering::Relaxed);
+        let words = command::arguments(launch, self.findings.read(&launch.bundle_dir));
+        let warm = self.pool.assign(&launch.socket, &words, &self.log(&launch.id)).await;
+        let (started, warm) = match warm {
+            Some(handle) => (Ok(handle), true),
+            None => (self.start_cold(launch, &words), false),
+        };
         let (known, answer) = match started {
             Ok(handle) => {
-                let process = handle.process();
-                (Known::new(Process::Held(Arc::new(handle))), Ok(process))
+                let started = Started { process: handle.process(), warm };
+                let handle = Arc::new(handle);
+                self.await_ready(&launch.socket, &handle);
+                let bundle_dir = Some(launch.bundle_dir.clone());
+                (Known { bundle_dir, ..Known::new(Process::Held(handle)) }, Ok(started))
             }
             Err(error) => {
                 let how = format!("it could not be started: {error}");
@@ -231,6 +281,11 @@ impl Orchestrator for Processes {
         };
         self.known().insert(launch.id.clone(), known);
         answer
+    }
+
+    fn keep_warm(&self, processes: usize) {
+        let quiet_ms = self.starting_ms.load(Ordering::Relaxed).saturating_add(QUIET_MS);
+        self.pool.keep(processes, daemon::time::now_ms() >= quiet_ms);
     }
 
     fn end(&self, replica: &ReplicaId, how: End) {
@@ -253,12 +308,16 @@ impl Orchestrator for Processes {
         for entry in entries.flatten() {
             let (name, path) = (entry.file_name(), entry.path());
             let replica = name.to_str().is_some_and(|name| name.starts_with("r-") && name.ends_with(".sock"));
-            if replica && !known.contains(path.as_path()) {
+            if replica && !known.contains(path.as_path()) && !self.pool.has(&path) {
                 ended.extend(self.end_stray(path).await);
             }
         }
         self.strays.lock().unwrap_or_else(PoisonError::into_inner).retain(|socket, _| socket.exists());
         ended
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
     }
 }
 

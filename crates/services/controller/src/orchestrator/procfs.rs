@@ -31,6 +31,14 @@ pub(crate) fn arguments(pid: i32) -> Vec<String> {
     line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
+/// What a process takes, pages that it shares counted in parts (its proportional set size).
+pub(crate) fn memory_bytes(pid: i32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let text = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = text.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
 /// Living processes whose arguments fit.
 pub(crate) fn find(fits: impl Fn(&[String]) -> bool) -> Vec<ProcessId> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
@@ -67,7 +75,8 @@ mod tests {
         let mine = arguments(pid);
         assert!(!mine.is_empty());
         assert!(find(|arguments| arguments == mine).contains(&me));
-        assert_eq!(identify(-1), None);
+        assert!(memory_bytes(pid).is_some_and(|bytes| bytes > 0));
+        assert_eq!((identify(-1), memory_bytes(-1)), (None, None));
     }
 
     #[test]

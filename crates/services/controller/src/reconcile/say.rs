@@ -5,6 +5,7 @@ use resources::{
     condition::{Condition, ConditionKind},
     event::Severity,
     id::{ReplicaId, ServiceName},
+    manifest::kserve,
     status::{InferenceServiceStatus, RevisionTraffic},
 };
 
@@ -155,11 +156,14 @@ fn traffic_now(news: &mut News, name: &ServiceName, before: &[RevisionTraffic], 
 
 fn status_now(news: &mut News, observation: &Observation, service: &ServiceRow, planned: &ServicePlan, url: &str) {
     let before = status_of(&service.object);
+    // Whatever is planned, the manifest asked for it.
+    let mut conditions = planned.conditions.clone();
+    conditions.extend(kserve::condition(&service.object.metadata.annotations));
     let newest = observation.revisions.iter().rev().find(|revision| &revision.service == service.name());
     let after = InferenceServiceStatus {
         observed_generation: service.generation(),
         url: Some(format!("{url}/v2/models/{}", service.name())),
-        conditions: merge(&before.conditions, &planned.conditions, observation.now_ms),
+        conditions: merge(&before.conditions, &conditions, observation.now_ms),
         latest_ready_revision: planned.latest_ready,
         latest_created_revision: newest.map(|revision| revision.revision),
         latest_rolled_out_revision: planned.latest_rolled_out,

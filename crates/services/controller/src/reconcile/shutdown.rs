@@ -20,6 +20,7 @@ const LOOK_TIME: Duration = Duration::from_millis(200);
 impl<O: Orchestrator> Reconciler<O> {
     /// Ends every replica. The gateway has gone already, so that no request is on its way.
     pub(super) async fn shut_down(&self) -> Result<(), Error> {
+        self.orchestrator.close().await;
         let replicas = self.db.replicas().await?;
         // Adopts what this controller has not looked at yet.
         self.orchestrator.observe(&replicas).await;

@@ -222,6 +222,40 @@ async fn split(it: &Fixture) -> Vec<(u64, u32)> {
 }
 
 #[tokio::test]
+async fn a_shadow_is_no_revision_and_outlives_the_controller() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 1).await;
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    let mirrored = |percent: Option<u32>| {
+        let mut manifest = shared(&it, 4, None);
+        manifest["spec"]["shadow"] =
+            percent.map_or(serde_json::Value::Null, |percent| serde_json::json!({"percent": percent}));
+        manifest
+    };
+    let (first, second, none) = (mirrored(Some(20)), mirrored(Some(50)), mirrored(None));
+    assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(first)).await.0, StatusCode::OK);
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    let mut it = it.reopen().await;
+    it.settle().await;
+    let shadow = it.publisher.after(0).await.unwrap().services[0].shadow.unwrap();
+    assert_eq!((shadow.revision.0, shadow.percent, split(&it).await), (2, 20, vec![(2, 0), (1, 100)]));
+    assert_eq!(it.condition("spam", ConditionKind::RolledOut).await.1, "Shadow");
+    assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(second)).await.0, StatusCode::OK);
+    it.settle().await;
+    let shadow = it.publisher.after(0).await.unwrap().services[0].shadow.unwrap();
+    assert_eq!((shadow.percent, it.fake.ids().len()), (50, 2));
+    assert_eq!(it.service("spam").await.status.unwrap().latest_created_revision.unwrap().0, 2);
+    assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(none)).await.0, StatusCode::OK);
+    it.settle().await;
+    assert!(it.publisher.after(0).await.unwrap().services[0].shadow.is_none());
+    assert_eq!(it.condition("spam", ConditionKind::RolledOut).await.0, "True");
+}
+
+#[tokio::test]
 async fn a_share_of_the_traffic_is_no_revision_and_outlives_the_controller() {
     let mut it = Fixture::new().await;
     it.deploy("spam", 3, 1).await;
@@ -267,4 +301,19 @@ async fn a_share_of_the_traffic_is_no_revision_and_outlives_the_controller() {
         assert!(reasons.iter().any(|found| found == reason), "{reason} {reasons:?}");
     }
     assert!(!reasons.iter().any(|reason| reason == "PlanRefused"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn as_many_processes_wait_as_were_asked_for() {
+    let mut it = Fixture::new().await;
+    it.deploy("spam", 3, 1).await;
+    it.settle().await;
+    // No service may be without a replica.
+    assert_eq!(it.fake.state().warm, 0);
+    it.reconciler.config.warm_pool = Some(3);
+    it.settle().await;
+    assert_eq!(it.fake.state().warm, 3);
+    it.reconciler.config.warm_pool = Some(0);
+    it.settle().await;
+    assert_eq!(it.fake.state().warm, 0);
 }

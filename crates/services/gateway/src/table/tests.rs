@@ -18,6 +18,7 @@ fn snapshot(generation: u64, endpoints: &[&str]) -> GatewaySnapshot {
         default_revision: Some(Revision(1)),
         split: Vec::new(),
         sticky: None,
+        shadow: None,
         revisions: vec![revision],
     };
     GatewaySnapshot { generation, services: vec![service], keys: Vec::new() }

@@ -237,6 +237,7 @@ pub(super) fn service(name: &str, replicas: &[&Replica]) -> RouteService {
         default_revision: Some(Revision(1)),
         split: Vec::new(),
         sticky: None,
+        shadow: None,
         revisions: vec![RouteRevision { revision: Revision(1), endpoints }],
     }
 }

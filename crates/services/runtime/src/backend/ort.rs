@@ -21,7 +21,7 @@ mod tensor;
 pub(crate) mod tests;
 
 /// How far a graph is rewritten before it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimisation {
     /// Everything, data layouts included.

@@ -88,6 +88,19 @@ async fn a_small_run_stays_on_the_thread() {
 }
 
 #[tokio::test]
+async fn a_run_under_way_is_seen_until_it_ends() {
+    let harness = harness(BIG, Limits::default());
+    assert_eq!(harness.pool.busy(), None);
+    let mut run = harness.pool.execute(request("a"), None);
+    queue(&mut run).await;
+    assert_eq!(harness.begun.recv().unwrap(), "a");
+    assert!(harness.pool.busy().is_some());
+    harness.go.send(Ok(())).unwrap();
+    run.await.unwrap();
+    assert_eq!(harness.pool.busy(), None);
+}
+
+#[tokio::test]
 async fn requests_run_in_turn_and_the_expired_and_cancelled_do_not() {
     let harness = harness(BIG, Limits::default());
     let mut first = harness.pool.execute(request("first"), None);
@@ -276,10 +289,10 @@ async fn who_is_late_or_gone_is_left_out_when_a_batch_is_run_again() {
         (waiting("late", Some(now)), waiting("gone", None), waiting("last", None));
     drop(gone_answer);
     harness.go.send(Ok(())).unwrap();
-    let session = shared.take_idle().unwrap();
+    let session = shared.take_idle(Instant::now()).unwrap();
     run_each(shared, session, vec![late, gone, last]);
     assert!(matches!(late_answer.await.unwrap(), Err(InferError::DeadlineExceeded(_))));
     assert!(last_answer.await.unwrap().is_ok());
     assert_eq!(begun(&harness), ["last"]);
-    assert!(shared.take_idle().is_some());
+    assert!(shared.take_idle(Instant::now()).is_some());
 }

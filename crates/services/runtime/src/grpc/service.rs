@@ -10,7 +10,7 @@ use tonic::{
 use super::{codec::NO_CHANGE, convert, proto, proto::grpc_inference_service_server::GrpcInferenceService, status};
 use crate::{
     registry::Registry,
-    rest::{self, Limits, REQUEST_ID_HEADER, SERVER_NAME, SERVER_VERSION, SERVICE_HEADER},
+    rest::{self, Limits, REQUEST_ID_HEADER, SERVER_NAME, SERVER_VERSION, SERVICE_HEADER, SHADOW_HEADER},
     statistics::Statistics,
 };
 
@@ -53,6 +53,7 @@ impl Service {
         tracing::debug!(
             model = model.name(),
             request_id = metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()),
+            shadow = metadata.contains_key(SHADOW_HEADER),
             queue_us = answer.timings.queue.as_micros(),
             compute_us = answer.timings.compute.as_micros(),
             "inference answered"

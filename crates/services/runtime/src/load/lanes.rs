@@ -9,7 +9,7 @@ use inference::{InferRequest, ModelMetadata};
 use resources::condition::{Condition, ConditionKind, ConditionStatus};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{MEASURED_RUNS, MEASURED_TIME, condition, engine::Engine, measure, source::Source};
+use super::{MEASURED_RUNS, MEASURED_TIME, condition, engine::Engine, findings::Findings, measure, source::Source};
 use crate::{
     backend::Backend,
     batching::trial,
@@ -49,7 +49,12 @@ pub(super) struct Subject<'a> {
 
 impl Subject<'_> {
     /// Opens and tries lanes beside `wide`, whose run takes `cost`.
-    pub(super) fn open(&self, wide: &mut dyn Backend, cost: Cost) -> Opened {
+    ///
+    /// With `known`, what an earlier trial came to is taken, unless lanes cannot be had as they were.
+    pub(super) fn open(&self, wide: &mut dyn Backend, cost: Cost, known: Option<&Findings>) -> Opened {
+        if let Some(opened) = known.and_then(|known| self.reopen(known)) {
+            return opened;
+        }
         match self.attempt(wide, cost) {
             Ok((lanes, times)) => {
                 let gain = times.percent().saturating_sub(100);
@@ -63,6 +68,22 @@ impl Subject<'_> {
             }
             Err(condition) => Opened { lanes: Vec::new(), times: None, condition },
         }
+    }
+
+    fn reopen(&self, known: &Findings) -> Option<Opened> {
+        let condition = known.parallel.condition(ConditionKind::Parallel);
+        if known.lanes.is_none() {
+            return Some(Opened { lanes: Vec::new(), times: None, condition });
+        }
+        let plan = placement::lanes(self.source.bytes, self.cpus, self.memory_bytes_max)?;
+        let times = known.lanes(plan).filter(|_| self.plan.sessions == 1)?;
+        // Most of the time of opening one is spent on one thread.
+        let lanes = thread::scope(|scope| {
+            let opening: Vec<_> =
+                (0..plan.sessions).map(|_| scope.spawn(|| self.engine.session(plan.threads))).collect();
+            opening.into_iter().map(|one| one.join().ok()?.ok()).collect::<Option<Vec<_>>>()
+        });
+        Some(Opened { lanes: lanes?, times: Some(times), condition })
     }
 
     fn attempt(&self, wide: &mut dyn Backend, cost: Cost) -> Result<(Vec<Box<dyn Backend>>, Lanes), Condition> {

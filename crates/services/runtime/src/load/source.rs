@@ -20,6 +20,9 @@ use super::{
 /// Most bytes of golden cases: they are held and run at each start.
 const GOLDEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Characters of a digest.
+const DIGEST_LEN: usize = 64;
+
 /// A model's files, found and checked.
 #[derive(Debug)]
 pub struct Source {
@@ -29,6 +32,8 @@ pub struct Source {
     pub format: Format,
     /// Bytes of it and of the files beside it, where external weights are.
     pub bytes: u64,
+    /// Digest of the bundle, when it is one of a store and was checked.
+    pub bundle: Option<String>,
     /// Labels of the elements of an output, by the output's name.
     pub classes: BTreeMap<String, Vec<String>>,
     /// Requests with known answers.
@@ -55,7 +60,8 @@ impl Source {
             return Err(LoadError::Source { path: path.to_owned(), reason: reason.to_owned() });
         }
         let (model, bytes) = (path.to_owned(), metadata.len());
-        Ok(Self { model, format, bytes, classes: BTreeMap::new(), golden: Vec::new(), encoder: None })
+        let (classes, golden) = (BTreeMap::new(), Vec::new());
+        Ok(Self { model, format, bytes, bundle: None, classes, golden, encoder: None })
     }
 
     fn open_directory(path: &Path) -> Result<Self, LoadError> {
@@ -65,16 +71,22 @@ impl Source {
         };
         let bytes = size_of_files(path).map_err(|source| read_error(path, source))?;
         // A directory without a manifest is one's own, not the store's.
-        let classes = match path.join(MANIFEST_FILE).is_file() {
-            true => store::verify_dir(path)?.classes,
-            false => BTreeMap::new(),
+        let (classes, bundle) = match path.join(MANIFEST_FILE).is_file() {
+            true => (store::verify_dir(path)?.classes, digest_of(path)),
+            false => (BTreeMap::new(), None),
         };
         let golden = read_golden(&path.join(GOLDEN_FILE))?;
         // After the files were compared with their digests.
         let format = format_of(&model)?;
         let encoder = if format == Format::Onnx { encoder::read(path)? } else { None };
-        Ok(Self { model, format, bytes, classes, golden, encoder })
+        Ok(Self { model, format, bytes, bundle, classes, golden, encoder })
     }
+}
+
+/// The digest that a bundle's directory is called by, which the bundle then was checked to have.
+fn digest_of(directory: &Path) -> Option<String> {
+    let name = directory.file_name()?.to_str()?;
+    (name.len() == DIGEST_LEN && name.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| name.to_owned())
 }
 
 fn read_golden(path: &Path) -> Result<Vec<Case>, LoadError> {

@@ -15,8 +15,14 @@ use crate::{
 };
 
 fn load(path: &Path) -> Result<Loaded, LoadError> {
-    let loader =
-        Loader { environment: environment().clone(), cpus: 2, batching: Policy::default(), memory_bytes_max: None };
+    let loader = Loader {
+        environment: environment().clone(),
+        cpus: 2,
+        batching: Policy::default(),
+        memory_bytes_max: None,
+        cpu: None,
+        known: None,
+    };
     loader.load(Model::announced("m".into(), "4".into()).metadata(), path)
 }
 
@@ -203,7 +209,14 @@ fn one_operator(operator: &str, dims: &[Dim]) -> Vec<u8> {
 
 fn batched(model: &[u8], policy: Policy) -> (ConditionStatus, String) {
     let (_directory, path) = file(model);
-    let loader = Loader { environment: environment().clone(), cpus: 2, batching: policy, memory_bytes_max: None };
+    let loader = Loader {
+        environment: environment().clone(),
+        cpus: 2,
+        batching: policy,
+        memory_bytes_max: None,
+        cpu: None,
+        known: None,
+    };
     let loaded = loader.load(Model::announced("m".into(), "4".into()).metadata(), &path).unwrap();
     let condition = condition_of(&loaded, ConditionKind::Batched);
     (condition.status, condition.reason.clone())
@@ -237,10 +250,78 @@ fn parallel(model: &[u8], loader: &Loader) -> (ConditionStatus, String) {
 #[test]
 fn how_requests_run_beside_each_other_is_said() {
     let said = |status, reason: &str| (status, reason.to_owned());
-    let two =
-        Loader { environment: environment().clone(), cpus: 2, batching: Policy::default(), memory_bytes_max: None };
+    let two = Loader {
+        environment: environment().clone(),
+        cpus: 2,
+        batching: Policy::default(),
+        memory_bytes_max: None,
+        cpu: None,
+        known: None,
+    };
     let tiny = onnx::sum_and_difference();
     assert_eq!(parallel(&tiny, &two), said(ConditionStatus::True, "SessionPerCpu"));
     assert_eq!(parallel(&tiny, &Loader { cpus: 1, ..two.clone() }), said(ConditionStatus::False, "OneCpu"));
     assert_eq!(parallel(&seven_columns(), &two), said(ConditionStatus::False, "NotTried"));
+}
+
+/// A bundle of `model` in a store, loaded with what an earlier replica found out.
+fn load_bundle(root: &Path, model: &[u8], known: Option<Findings>, cpus: usize) -> Loaded {
+    let source = tempfile::tempdir().unwrap();
+    std::fs::write(source.path().join("model.onnx"), model).unwrap();
+    let store = store::Store::open(root).unwrap();
+    let pushed = store.push(source.path()).unwrap();
+    let loader = Loader {
+        environment: environment().clone(),
+        cpus,
+        batching: Policy::default(),
+        memory_bytes_max: None,
+        cpu: Some("some".to_owned()),
+        known,
+    };
+    let path = store.bundle_dir(&pushed.digest).unwrap();
+    loader.load(Model::announced("m".into(), "4".into()).metadata(), &path).unwrap()
+}
+
+#[test]
+fn what_an_earlier_replica_found_out_is_taken_over_where_it_holds() {
+    let root = tempfile::tempdir().unwrap();
+    let model = onnx::identity(Datatype::Fp32);
+    let first = load_bundle(root.path(), &model, None, 2);
+    let mut found = first.report.findings.clone().unwrap();
+    assert_eq!(found.batched, Verdict::of(condition_of(&first, ConditionKind::Batched)));
+    assert_eq!(found.batched.reason, "SameAnswers");
+    assert_eq!(Findings::parse(&serde_json::to_string(&found).unwrap()).as_ref(), Some(&found));
+    // A verdict that no trial would come to shows whether there was one.
+    "told".clone_into(&mut found.batched.reason);
+    found.run_nanos = 1234;
+    let second = load_bundle(root.path(), &model, Some(found.clone()), 2);
+    assert_eq!(condition_of(&second, ConditionKind::Batched).reason, "told");
+    assert_eq!(second.report.findings.as_ref(), Some(&found));
+    // Another machine, another model: the trials are made.
+    let elsewhere = load_bundle(root.path(), &model, Some(found.clone()), 1);
+    assert_eq!(condition_of(&elsewhere, ConditionKind::Batched).reason, "SameAnswers");
+    let other = load_bundle(root.path(), &onnx::sum_and_difference(), Some(found), 2);
+    assert_eq!(condition_of(&other, ConditionKind::Batched).reason, "SameAnswers");
+    assert_ne!(other.report.findings.unwrap().circumstances, second.report.findings.unwrap().circumstances);
+    // A file of one's own may change at any moment, and says nothing of the next.
+    let (_directory, path) = file(&model);
+    assert_eq!(load(&path).unwrap().report.findings, None);
+}
+
+#[test]
+fn lanes_that_won_are_opened_without_another_trial() {
+    let root = tempfile::tempdir().unwrap();
+    // Too slow for a session on each CPU, as `known` says, so that lanes are looked at.
+    let model = onnx::identity(Datatype::Fp32);
+    let mut found = load_bundle(root.path(), &model, None, 2).report.findings.unwrap();
+    found.run_nanos = 20_000_000;
+    found.lanes = Some(LaneTimes { count: 2, lane_nanos: 20_000_000, wide_nanos: 19_000_000 });
+    "told".clone_into(&mut found.parallel.reason);
+    let again = load_bundle(root.path(), &model, Some(found.clone()), 2);
+    assert_eq!(condition_of(&again, ConditionKind::Parallel).reason, "told");
+    assert_eq!(again.report.findings.unwrap().lanes, found.lanes);
+    // Lanes that never won are not opened for what somebody says.
+    found.lanes = Some(LaneTimes { count: 2, lane_nanos: 90_000_000, wide_nanos: 19_000_000 });
+    let tried = load_bundle(root.path(), &model, Some(found), 2);
+    assert_ne!(condition_of(&tried, ConditionKind::Parallel).reason, "told");
 }

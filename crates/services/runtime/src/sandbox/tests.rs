@@ -132,8 +132,14 @@ fn library_of_this_process() -> PathBuf {
 fn run_model(environment: ort::environment::Environment, path: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     let model = Model::announced("m".into(), "1".into());
-    let loader =
-        Loader { environment, cpus: 4, batching: crate::batching::policy::Policy::default(), memory_bytes_max: None };
+    let loader = Loader {
+        environment,
+        cpus: 4,
+        batching: crate::batching::policy::Policy::default(),
+        memory_bytes_max: None,
+        cpu: None,
+        known: None,
+    };
     model.load(loader.load(model.metadata(), path).unwrap());
     let inputs = vec![floats("b", &[2, 4], &[1.0; 8]), floats("a", &[2, 4], &[2.0; 8])];
     let answer = runtime.block_on(model.infer(InferRequest { inputs, ..InferRequest::default() }, None)).unwrap();

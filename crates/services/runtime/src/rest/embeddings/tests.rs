@@ -36,8 +36,14 @@ fn load(settings: &str) -> Result<Loaded, LoadError> {
     for (name, content) in files {
         std::fs::write(directory.path().join(name), content).unwrap();
     }
-    let loader =
-        Loader { environment: environment().clone(), cpus: 2, batching: Policy::default(), memory_bytes_max: None };
+    let loader = Loader {
+        environment: environment().clone(),
+        cpus: 2,
+        batching: Policy::default(),
+        memory_bytes_max: None,
+        cpu: None,
+        known: None,
+    };
     loader.load(Model::announced("words".into(), "1".into()).metadata(), directory.path())
 }
 
