@@ -10,7 +10,7 @@ use daemon::{
     link::{self, LinkError},
     telemetry::Span,
 };
-use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::{Instant, timeout_at};
 
@@ -198,7 +198,8 @@ impl Gateway {
         let answer = answer?;
         let tee = self.mirror(call, &answer, began.elapsed());
         let exchange = self.exchange(call, found, (busy, span), &answer);
-        Ok(answer.map(|body| DownBody::of_replica(body, exchange, tee)))
+        let deadline = call.deadline;
+        Ok(answer.map(|body| DownBody::of_replica(self.answers.begin(body, exchange), deadline, tee)))
     }
 
     /// Looks at the head of an answer: whether it is one, and what of it reaches the client.
@@ -243,7 +244,12 @@ impl Gateway {
             shares,
             spans: [std::mem::take(&mut call.span), span.clone()],
         };
-        Box::new(Exchange::new(begun, Arc::clone(&self.metrics), answer))
+        let mut exchange = Exchange::new(begun, Arc::clone(&self.metrics), answer);
+        if call.head.method == Method::HEAD {
+            // There is nothing to send of the body whose length is told.
+            exchange.note_whole();
+        }
+        Box::new(exchange)
     }
 }
 
