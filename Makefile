@@ -22,11 +22,14 @@ TOOLS := $(BERTH_CACHE)/tools
 # Arguments for pytest, as in `make test PYTEST="-k grpc"`.
 PYTEST ?=
 
+# Seconds of the soak, as in `make soak SOAK_SECONDS=36000`.
+SOAK_SECONDS ?= 600
+
 # Inputs of each target, and which: as in `make fuzz RUNS=10000000 TARGETS="grpc onnx"`.
 RUNS ?= 100000
 TARGETS ?=
 
-.PHONY: help up test fuzz lint format deny install bench bench-serving bench-batching bench-scaling bench-planner bench-starts contracts clean tools
+.PHONY: help up test soak fuzz lint format deny install bench bench-serving bench-batching bench-scaling bench-planner bench-starts bench-gateway conformance-peers contracts clean tools
 
 help: ## List the recipes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +49,12 @@ test: tools ## Run every test: of the crates, then of the whole platform with re
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
 	python3 tests/run.py $(PYTEST)
+
+soak: tools ## Mixed load with clients that break off for SOAK_SECONDS, then counters must add up; prints memory
+	@echo "soak: building (some minutes the first time)"
+	cargo xtask setup
+	cargo build --locked --release --package berth
+	BERTH_BIN="$(CARGO_TARGET_DIR)/release/berth" BERTH_SOAK_SECONDS=$(SOAK_SECONDS) python3 tests/run.py -q -s test_soak.py
 
 fuzz: tools ## Run libFuzzer over every reader of a stranger's bytes; RUNS inputs each
 	@tests/fuzz/run.sh $(RUNS) $(TARGETS)
@@ -78,7 +87,7 @@ install: tools ## Build for installation and install under PREFIX (default /usr/
 	done
 	echo "installed $$to/bin/berth"
 
-bench: bench-serving bench-batching bench-scaling bench-planner bench-starts ## Run every benchmark
+bench: bench-serving bench-batching bench-scaling bench-planner bench-starts bench-gateway ## Run every benchmark
 
 bench-serving: tools ## Measure serving against Triton and MLServer; writes docs/benchmarks/serving.md
 	@cargo build --locked --profile dist --package berth --package load
@@ -110,6 +119,18 @@ bench-starts: tools ## Measure starts from zero with and without a warm pool; wr
 	cargo xtask setup
 	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
 	"$$python" tests/bench/starts.py
+
+bench-gateway: tools ## Measure the gateway alone beside Envoy; writes docs/benchmarks/gateway.md
+	@cargo build --locked --profile dist --package berth --package load
+	cargo xtask setup
+	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
+	"$$python" tests/bench/gateway.py
+
+conformance-peers: tools ## Run the conformance suite against Berth, Triton and MLServer; writes docs/conformance.md
+	@cargo build --locked --release --package berth
+	cargo xtask setup
+	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
+	"$$python" tests/bench/conformance.py --berth "$(CARGO_TARGET_DIR)/release/berth"
 
 contracts: ## Write the checked-in contracts anew after a change that is meant
 	BERTH_CONTRACTS=write cargo test --locked --package berth contract

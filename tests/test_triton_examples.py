@@ -1,7 +1,7 @@
 """The calls that Triton's published example clients make (`src/python/examples` of triton-inference-server/client), in our words.
 
 Each test names the example it follows. The published files are not in a package; what they do and these do not is look for
-Triton's own name, for its words about a version that is no number, and for the configuration of a model.
+Triton's own name and for the configuration of a model.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import tritonclient.grpc.aio as grpcaio
 import tritonclient.http as httpclient
 import tritonclient.http.aio as httpaio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, deserialize_bytes_tensor, triton_to_np_dtype
 
 from harness import clients
 from harness.platform import Platform
@@ -38,6 +38,11 @@ def check(result, a: np.ndarray = COUNTING, b: np.ndarray = ONES) -> None:
 def written(array: np.ndarray) -> np.ndarray:
     """Numbers as text in bytes, which is how the examples fill a BYTES tensor."""
     return np.array([str(one).encode() for one in array.ravel()], np.object_).reshape(array.shape)
+
+
+def zeros() -> list[np.ndarray]:
+    """What the string clients send through the identity: text with a zero in it, and four bytes that begin with one."""
+    return [np.array([one] * 16, np.object_).reshape(1, 16) for one in (b"he\x00llo", b"\x00\x01\x02\x03")]
 
 
 def http_arguments(b: np.ndarray, outputs: bool) -> dict:
@@ -70,6 +75,12 @@ def test_simple_http_string_infer_client(serving: Platform) -> None:
         inputs = clients.http_inputs({"INPUT0": text}, datatype="BYTES")
         answer = client.infer("simple-identity", inputs, outputs=clients.http_outputs(["OUTPUT0"])).as_numpy("OUTPUT0")
         assert [one.decode() for one in answer.ravel()] == text.ravel().tolist()
+        for binary in (True, False):
+            for blobs in zeros():
+                inputs = clients.http_inputs({"INPUT0": blobs}, binary, "BYTES")
+                answer = client.infer("simple-identity", inputs, outputs=clients.http_outputs(["OUTPUT0"], binary))
+                got = [one if isinstance(one, bytes) else one.encode() for one in answer.as_numpy("OUTPUT0").ravel()]
+                assert got == blobs.ravel().tolist()
 
 
 def test_simple_http_async_infer_client(serving: Platform) -> None:
@@ -111,18 +122,24 @@ def numbers() -> list:
     return clients.grpc_inputs({"INPUT0": COUNTING, "INPUT1": ONES})
 
 
-def test_simple_grpc_infer_client(serving: Platform) -> None:
+@pytest.mark.parametrize("coding", [None, "gzip", "deflate"])
+def test_simple_grpc_infer_client(serving: Platform, coding: str | None) -> None:
+    arguments = {"client_timeout": RESULT_SECONDS, "compression_algorithm": coding}
     with clients.grpc_client(serving) as client:
         outputs = clients.grpc_outputs(["OUTPUT0", "OUTPUT1"])
-        check(client.infer("simple", numbers(), outputs=outputs, headers={"test": "1"}, client_timeout=RESULT_SECONDS))
+        check(client.infer("simple", numbers(), outputs=outputs, headers={"test": "1"}, **arguments))
         assert len(client.get_inference_statistics("simple").model_stats) == 1
-        check(client.infer("simple", numbers(), outputs=None))
+        check(client.infer("simple", numbers(), outputs=None, **arguments))
 
 
 def test_simple_grpc_string_infer_client(serving: Platform) -> None:
     with clients.grpc_client(serving) as client:
         texts = clients.grpc_inputs({"INPUT0": written(COUNTING), "INPUT1": written(ONES)}, "BYTES")
         check(client.infer("simple-string", texts, outputs=clients.grpc_outputs(["OUTPUT0", "OUTPUT1"])))
+        for blobs in zeros():
+            inputs = clients.grpc_inputs({"INPUT0": blobs}, "BYTES")
+            answer = client.infer("simple-identity", inputs, outputs=clients.grpc_outputs(["OUTPUT0"]))
+            assert answer.as_numpy("OUTPUT0").ravel().tolist() == blobs.ravel().tolist()
 
 
 def test_simple_grpc_async_infer_client(serving: Platform) -> None:
@@ -187,6 +204,7 @@ def test_simple_grpc_custom_args_client(serving: Platform) -> None:
     ids=["grpc_explicit_int_content_client", "grpc_explicit_int8_content_client", "grpc_explicit_byte_content_client"],
 )
 def test_explicit_contents(serving: Platform, model: str, datatype: str) -> None:
+    """The answer is raw though the request is typed; typed contents are there for who asks for them."""
     request = service_pb2.ModelInferRequest(model_name=model)
     for name, array in (("INPUT0", COUNTING), ("INPUT1", ONES)):
         tensor = request.inputs.add(name=name, datatype=datatype, shape=array.shape)
@@ -198,15 +216,33 @@ def test_explicit_contents(serving: Platform, model: str, datatype: str) -> None
         request.outputs.add(name=name)
     with grpc.insecure_channel(serving.address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        answer = stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
+        raw = stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
+        request.parameters["binary_data_output"].bool_param = False
+        typed = stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
+        request.raw_input_contents.append(bytes(32))
+        with pytest.raises(grpc.RpcError) as mixed:
+            stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
         request.model_version = "wrong_specification"
         with pytest.raises(grpc.RpcError) as refused:
             stub.ModelInfer(request, metadata=tuple(serving.headers.items()), timeout=RESULT_SECONDS)
-    assert "wrong_specification" in refused.value.details()
-    for output, expected in zip(answer.outputs, (COUNTING + ONES, COUNTING - ONES), strict=True):
-        contents = output.contents.bytes_contents or output.contents.int_contents
-        assert list(output.shape) == [1, 16] and output.datatype == datatype
-        assert [int(one) for one in contents] == expected.ravel().tolist()
+    words = f"contents field must not be specified when using raw_input_contents for 'INPUT0' for model '{model}'"
+    assert words in mixed.value.details()
+    words = "failed to get model version from specified version string 'wrong_specification'"
+    assert words in refused.value.details()
+    assert not typed.raw_output_contents
+    for index, expected in enumerate((COUNTING + ONES, COUNTING - ONES)):
+        for output in (raw.outputs[index], typed.outputs[index]):
+            assert list(output.shape) == [1, 16] and output.datatype == datatype
+        contents = typed.outputs[index].contents
+        for elements in (elements_of(raw.raw_output_contents[index], datatype), contents.bytes_contents or contents.int_contents):
+            assert [int(one) for one in elements] == expected.ravel().tolist()
+
+
+def elements_of(raw: bytes, datatype: str) -> list:
+    """Raw contents as the examples read them."""
+    if datatype == "BYTES":
+        return deserialize_bytes_tensor(raw).tolist()
+    return np.frombuffer(raw, triton_to_np_dtype(datatype)).tolist()
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

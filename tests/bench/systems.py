@@ -211,6 +211,9 @@ class MlServer(System):
     about = "MLServer 1.7.1, a custom runtime calling onnxruntime, no worker pool (its quickest setting here)"
     protocols = (JSON, GRPC)
     workers = 0
+    script = "mlserver_model.py"
+    # What the model's settings say beside its name and its file.
+    described: dict = {}
 
     def __init__(self, model: Path) -> None:
         super().__init__()
@@ -220,14 +223,14 @@ class MlServer(System):
         venv = peer_environment("mlserver", Path(sys.executable))
         folder = self.folder / "iris"
         folder.mkdir()
-        shutil.copy(FILES / "mlserver_model.py", folder)
+        shutil.copy(FILES / self.script, folder)
         shutil.copy(self.model, folder / "model.onnx")
         http, grpc, metrics = free_port(), free_port(), free_port()
         self.http, self.grpc = f"127.0.0.1:{http}", f"127.0.0.1:{grpc}"
         settings = {"host": "127.0.0.1", "http_port": http, "grpc_port": grpc, "metrics_port": metrics}
         settings |= {"debug": False, "parallel_workers": self.workers}
         (self.folder / "settings.json").write_text(json.dumps(settings))
-        model = {"name": "iris", "implementation": "mlserver_model.OnnxModel"}
+        model = {"name": "iris", "implementation": f"{self.script.removesuffix('.py')}.OnnxModel", **self.described}
         model["parameters"] = {"uri": "./model.onnx", "version": "1"}
         (folder / "model-settings.json").write_text(json.dumps(model))
         path = f"{venv / 'bin'}:{os.environ['PATH']}"

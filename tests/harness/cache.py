@@ -7,6 +7,9 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
+REQUIREMENTS = TESTS / "requirements.txt"
+# Its pytest and its hypothesis are of other versions than those of the tests may be one day.
+SCHEMATHESIS = TESTS / "requirements-schemathesis.txt"
 
 
 def cache_dir() -> Path:
@@ -22,10 +25,10 @@ def digest_of(*paths: Path, also: str = "") -> str:
     return digest.hexdigest()[:12]
 
 
-def venv_dir() -> Path:
+def venv_dir(requirements: Path = REQUIREMENTS) -> Path:
     """The virtual environment of the tests, one for each list of requirements and Python."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return cache_dir() / f"venv-tests-{digest_of(TESTS / 'requirements.txt', also=python)}"
+    return cache_dir() / f"venv-tests-{digest_of(requirements, also=python)}"
 
 
 def models_dir() -> Path:

@@ -47,10 +47,17 @@ class UnixConnection(http.client.HTTPConnection):
 class Platform:
     """Starts, asks, kills and stops. Ends only processes that carry its data directory in their arguments."""
 
-    def __init__(self, *arguments: str, data_dir: Path | None = None, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        data_dir: Path | None = None,
+        env: dict[str, str] | None = None,
+        before: tuple[str, ...] = (),
+    ) -> None:
         # A short path: a Unix socket's may have 107 bytes.
         self.data = data_dir or Path(tempfile.mkdtemp(prefix="berth-", dir="/tmp")) / "d"
-        self.arguments = arguments
+        # `before` is a command that becomes the one after it, such as `prlimit`.
+        self.arguments, self.before = arguments, before
         home = self.data.parent / "home"
         home.mkdir(exist_ok=True)
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "BERTH_DATA_DIR": str(self.data)}
@@ -74,7 +81,7 @@ class Platform:
     def launch(self) -> None:
         """`berth up`, without waiting."""
         with self.output.open("ab") as output:
-            command = [executable(), "up", "--listen", "127.0.0.1:0", *self.arguments]
+            command = [*self.before, executable(), "up", "--listen", "127.0.0.1:0", *self.arguments]
             streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
             self.up = subprocess.Popen(command, env=self.env, start_new_session=True, **streams)
 

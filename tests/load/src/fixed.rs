@@ -13,11 +13,11 @@ use bytes::Bytes;
 use clap::Args;
 use daemon::{
     OnExit, Supervisor,
-    http::{Listener, ServerLimits, serve},
+    http::{Listener, ServerLimits, bind_unix, serve_linked},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::net::TcpListener;
 
 use crate::grpc;
@@ -34,6 +34,9 @@ pub(crate) struct FixedArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: String,
+    /// Answer over links on this Unix socket instead, as a runtime does behind a gateway.
+    #[arg(long, conflicts_with = "listen")]
+    socket: Option<PathBuf>,
     /// File with the encoded message that gRPC calls are answered with.
     #[arg(long)]
     message: Option<PathBuf>,
@@ -43,21 +46,48 @@ pub(crate) struct FixedArgs {
 pub(crate) fn run(args: &FixedArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(&args.listen).await?;
-        let address = listener.local_addr()?;
-        writeln!(std::io::stdout(), "{}", serde_json::json!({ "address": address.to_string() }))?;
+        let (listener, address) = match &args.socket {
+            Some(path) => (bind_unix(path)?, path.display().to_string()),
+            None => {
+                let listener = TcpListener::bind(&args.listen).await?;
+                let address = listener.local_addr()?.to_string();
+                (Listener::Tcp(listener), address)
+            }
+        };
+        writeln!(std::io::stdout(), "{}", serde_json::json!({ "address": address }))?;
         let supervisor = Supervisor::new();
         let message = args.message.as_ref().map(std::fs::read).transpose()?.unwrap_or_default();
         let message = grpc::frame(&message)?;
-        let service = tower::service_fn(move |request| answer(request, message.clone()));
-        let serving = serve(Listener::Tcp(listener), service, ServerLimits::default(), supervisor.clone());
+        let serving = serve_linked(listener, Fixed(message), ServerLimits::default(), supervisor.clone());
         supervisor.spawn("serve", OnExit::StopProcess, serving);
         supervisor.run(Duration::from_secs(5)).await?;
         Ok(())
     })
 }
 
-async fn answer(request: Request<Incoming>, message: Bytes) -> Result<Response<Answer>, Infallible> {
+/// The same answer whatever is asked, and over whatever.
+#[derive(Clone)]
+struct Fixed(Bytes);
+
+impl<B> tower::Service<Request<B>> for Fixed
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        Box::pin(answer(request, self.0.clone()))
+    }
+}
+
+async fn answer<B: Body>(request: Request<B>, message: Bytes) -> Result<Response<Answer>, Infallible> {
     let content_type = request.headers().get(CONTENT_TYPE).cloned();
     // The body is read, as every server must.
     drop(request.into_body().collect().await);

@@ -73,6 +73,7 @@ pub(crate) async fn run(args: &Args, key: Option<String>) -> Result<Report, Conf
         Some(address) => grpc::run(address, key, &model, &mut recorder).await,
         None => recorder.note("gRPC was not tested: give its address with `--grpc`"),
     }
+    rest_errors::last(&target, &model, &mut recorder).await;
     Ok(recorder.finish(&args.url, args.grpc.as_deref(), &name))
 }
 

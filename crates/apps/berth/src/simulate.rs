@@ -84,7 +84,7 @@ pub(crate) struct Service {
     /// Fewest replicas [default: the manifest's, else 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(REPLICAS_MAX)))]
     pub(crate) min_replicas: Option<u32>,
-    /// Most replicas [default: 64]
+    /// Most replicas [default: the manifest's, else 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(REPLICAS_MAX)))]
     pub(crate) max_replicas: Option<u32>,
     /// Requests that one replica works on at a time [default: the manifest's, else 1]
@@ -158,7 +158,8 @@ impl Args {
     pub(crate) fn setup(&self, service: Option<&InferenceService>) -> Result<Setup, Failure> {
         let predictor = service.map(|service| &service.spec.predictor);
         let min = self.service.min_replicas.or(predictor.and_then(|predictor| predictor.min_replicas)).unwrap_or(1);
-        let max = self.service.max_replicas.unwrap_or(REPLICAS_MAX);
+        let of_manifest = predictor.and_then(|predictor| predictor.max_replicas);
+        let max = self.service.max_replicas.or(of_manifest).unwrap_or(REPLICAS_MAX);
         if min > max {
             let message = format!("the fewest replicas, {min}, are more than the most, {max}");
             return Err(Failure::usage(message).hint("give a higher `--max-replicas`"));

@@ -6,7 +6,10 @@
 use std::time::Instant;
 
 use planner::{Action, DesiredRevision, DesiredService, Input, ObservedReplica, Phase, check, plan};
-use resources::id::{BundleDigest, ReplicaId, Revision, ServiceName};
+use resources::{
+    id::{BundleDigest, ReplicaId, Revision, ServiceName},
+    scaling::Bounds,
+};
 
 /// Replicas of each service.
 const REPLICAS: u32 = 2;
@@ -58,6 +61,8 @@ fn input(services: usize) -> Input {
             rollout: None,
             windows: Vec::new(),
             outputs: Vec::new(),
+            bounds: Bounds { min: REPLICAS, max: REPLICAS },
+            held: 0,
         });
     }
     input
@@ -68,7 +73,8 @@ fn desired(revision: u64, promoted: bool) -> DesiredRevision {
         revision: Revision(revision),
         bundle: BundleDigest("sha256:0".to_owned()),
         bundle_present: true,
-        min_replicas: REPLICAS,
+        replicas: REPLICAS,
+        why: String::new(),
         timeout_ms: 60_000,
         container_concurrency: None,
         shortfalls: Vec::new(),

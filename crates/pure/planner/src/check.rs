@@ -10,7 +10,7 @@ use resources::{
 
 use crate::{
     index::Index,
-    input::{DesiredService, Input, ObservedReplica, Phase},
+    input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase},
     judge::{RolloutState, Verdict},
     output::{Action, Plan},
     service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, is_stuck, processes_max},
@@ -23,6 +23,7 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
     checker.ids_are_unique();
     checker.acts_once_on_what_is_there();
     checker.starts_what_is_wanted();
+    checker.keeps_within_bounds();
     checker.routes_all_that_answers_and_nothing_else();
     checker.shares_out_all_the_traffic();
     checker.rolls_out_step_by_step();
@@ -52,7 +53,7 @@ struct Acts<'a> {
     /// Replicas that leave, stop or are killed.
     taken: BTreeSet<&'a ReplicaId>,
     leaving: BTreeSet<&'a ReplicaId>,
-    started: BTreeMap<&'a ServiceName, usize>,
+    started: BTreeMap<(&'a ServiceName, Revision), usize>,
     completed: BTreeSet<(&'a ServiceName, Revision)>,
     retired: BTreeSet<(&'a ServiceName, Revision)>,
     rollouts: BTreeMap<&'a ServiceName, &'a RolloutState>,
@@ -68,7 +69,7 @@ impl<'a> Acts<'a> {
                     acts.taken.insert(replica);
                 }
                 Action::Stop { replica, .. } | Action::Kill { replica, .. } => drop(acts.taken.insert(replica)),
-                Action::Start { service, .. } => *acts.started.entry(service).or_default() += 1,
+                Action::Start { service, revision } => *acts.started.entry((service, *revision)).or_default() += 1,
                 Action::Complete { service, revision } => drop(acts.completed.insert((service, *revision))),
                 Action::Retire { service, revision } => drop(acts.retired.insert((service, *revision))),
                 Action::Rollout { service, state, .. } => drop(acts.rollouts.insert(service, state.as_ref())),
@@ -76,6 +77,11 @@ impl<'a> Acts<'a> {
             }
         }
         acts
+    }
+
+    /// Replicas of a revision that are started.
+    fn starts(&self, service: &ServiceName, revision: Revision) -> usize {
+        self.started.get(&(service, revision)).copied().unwrap_or_default()
     }
 }
 
@@ -153,8 +159,31 @@ impl<'a> Checker<'a> {
             let Action::Start { service, revision } = action else { continue };
             let desired = self.services.get(service);
             let wanted = desired.filter(|desired| !desired.deleting).and_then(|desired| desired.find(*revision));
-            if !wanted.is_some_and(|desired| desired.bundle_present && desired.min_replicas > 0) {
+            if !wanted.is_some_and(|desired| desired.bundle_present && (desired.replicas > 0 || !desired.completed)) {
                 self.say(format!("revision {revision} of {service} is started and not wanted"));
+            }
+        }
+    }
+
+    /// No revision that is kept is asked to have fewer or more replicas than the service may have, none where something waits.
+    fn keeps_within_bounds(&mut self) {
+        for service in self.input.services.iter().filter(|service| !service.deleting) {
+            let (name, bounds) = (&service.name, service.bounds);
+            for desired in &service.revisions {
+                let (revision, replicas) = (desired.revision, desired.replicas);
+                if bounds.clamp(replicas) != replicas {
+                    self.say(format!("revision {revision} of {name} is to have {replicas} replicas, out of bounds"));
+                }
+                let mine = self.replicas.replicas(name).iter().filter(|replica| replica.revision == revision);
+                let staying = mine.filter(|replica| replica.is_active() && !self.acts.taken.contains(&replica.id));
+                let (started, there) = (self.acts.starts(name, revision), staying.count());
+                if started > 0 && started + there > count(bounds.max) {
+                    self.say(format!("revision {revision} of {name} would have {} replicas", started + there));
+                }
+            }
+            let newest = service.revisions.last().filter(|newest| newest.replicas == 0);
+            if newest.is_some() && service.held > 0 && service.revisions.iter().all(|desired| desired.replicas == 0) {
+                self.say(format!("{} requests wait for {name}, which is to have no replicas", service.held));
             }
         }
     }
@@ -192,9 +221,8 @@ impl<'a> Checker<'a> {
                 .map(|(id, _)| format!("{id} answers and is not routed"))
                 .collect();
             self.broken.extend(left_out);
-            // One that is to get nothing gets nothing, even when nothing else answers.
-            let unwanted = service.revisions.last().filter(|_| self.wanted(service) == 0).map(|newest| newest.revision);
-            if routed.is_empty() && staying.values().any(|revision| Some(*revision) != unwanted) {
+            // One that is to get nothing answers nobody: requests wait for the other.
+            if routed.is_empty() && !staying.is_empty() && self.wanted(service) != 0 {
                 self.say(format!("replicas of {} answer and none is routed", service.name));
             }
         }
@@ -307,8 +335,15 @@ impl<'a> Checker<'a> {
                 replica.silent_since_ms.is_some_and(|since_ms| self.input.now_ms >= since_ms + SILENT_MS_MAX)
                     || is_stuck(service, replica)
             };
-            let answering = ready.filter(|replica| !hung(replica)).count();
-            let wanted = service.revisions.last().is_some_and(|newest| newest.min_replicas > 0);
+            let answering = ready.clone().filter(|replica| !hung(replica)).count();
+            let idle = service.bounds.min == 0 && service.held == 0;
+            let serves_none =
+                |newest: &DesiredRevision| self.is_completed(service, newest.revision) && newest.replicas == 0;
+            // What answers is to have no replicas, or it is replaced by what is to have none.
+            let mut revisions = ready.clone().filter_map(|replica| service.find(replica.revision));
+            let none =
+                service.revisions.last().is_some_and(serves_none) || revisions.all(|desired| desired.replicas == 0);
+            let wanted = !idle || !none;
             if wanted && answering > 0 && self.staying(service).next().is_none() {
                 self.say(format!("every replica of {} that answers would leave", service.name));
             }
@@ -324,7 +359,7 @@ impl<'a> Checker<'a> {
             let complete = replaces
                 || !shares
                     && self.staying(service).filter(|replica| replica.revision == newest.revision).count()
-                        >= count(newest.min_replicas);
+                        >= count(newest.replicas.max(1));
             let fallback = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted);
             let Some(fallback) = fallback.filter(|_| !complete) else { continue };
             let staying = self.staying(service).filter(|replica| replica.revision == fallback.revision).count();
@@ -333,7 +368,7 @@ impl<'a> Checker<'a> {
                     && self.acts.leaving.contains(&replica.id)
                     && !is_stuck(service, replica)
             });
-            if leaving && staying < count(fallback.min_replicas) {
+            if leaving && staying < count(fallback.replicas) {
                 self.say(format!(
                     "revision {} of {} is given up before revision {} is complete",
                     fallback.revision, service.name, newest.revision
@@ -344,7 +379,8 @@ impl<'a> Checker<'a> {
 
     fn bounds_processes(&mut self) {
         for service in &self.input.services {
-            let started = self.acts.started.get(&service.name).copied().unwrap_or_default();
+            let starts = service.revisions.iter().map(|desired| self.acts.starts(&service.name, desired.revision));
+            let started: usize = starts.sum();
             let replicas = self.replicas.replicas(&service.name);
             let total = started + replicas.iter().filter(|replica| replica.is_alive()).count();
             let bound = processes_max(service, replicas);

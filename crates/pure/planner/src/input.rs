@@ -7,6 +7,7 @@ use resources::{
     id::{BundleDigest, ReplicaId, Revision, ServiceName},
     inference_service::Sticky,
     rollout::{Rollout, Wish},
+    scaling::Bounds,
 };
 
 use crate::{
@@ -50,6 +51,10 @@ pub struct DesiredService {
     pub windows: Vec<JudgeWindow>,
     /// What replicas counted of their answers since the last pass.
     pub outputs: Vec<OutputWindow>,
+    /// Fewest and most replicas of each revision.
+    pub bounds: Bounds,
+    /// Requests that wait for a replica.
+    pub held: u32,
 }
 
 /// One revision as asked for.
@@ -61,8 +66,10 @@ pub struct DesiredRevision {
     pub bundle: BundleDigest,
     /// Whether the store has the model.
     pub bundle_present: bool,
-    /// Replicas to keep running.
-    pub min_replicas: u32,
+    /// Replicas to keep running now, within the bounds of the service.
+    pub replicas: u32,
+    /// Why so many, in a sentence; empty where nothing decides it.
+    pub why: String,
     /// Longest time for one request, milliseconds.
     pub timeout_ms: u64,
     /// Requests that one replica works on at a time.

@@ -5,7 +5,7 @@ use resources::{
     id::{ReplicaId, Revision, ServiceName},
     rollout::RolloutStatus,
     snapshot::RouteService,
-    status::{ReplicaStatus, RevisionTraffic},
+    status::{ReplicaStatus, RevisionTraffic, ScaleStatus},
 };
 
 use crate::{history::History, judge::RolloutState};
@@ -115,6 +115,8 @@ pub struct ServicePlan {
     pub traffic: Vec<RevisionTraffic>,
     /// How the newest revision's rollout stands.
     pub rollout: Option<RolloutStatus>,
+    /// How many replicas the newest revision is to have and has, and why.
+    pub scale: ScaleStatus,
     /// Every replica of every revision.
     pub replicas: Vec<ReplicaStatus>,
     /// What was done, what is waited for, and the rule that drove it. The sentences change only when the facts do.

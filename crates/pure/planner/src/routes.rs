@@ -31,10 +31,17 @@ pub(crate) fn route(scope: &Scope<'_>) -> Option<RouteService> {
         container_concurrency: default.container_concurrency,
         default_revision: Some(default.revision),
         shadow: scope.shadow(&traffic),
+        wakes: wakes(scope, default),
         sticky: scope.service.sticky.clone().filter(|_| traffic.len() > 1),
         split: if traffic.len() > 1 { traffic } else { Vec::new() },
         revisions: named.into_iter().map(|revision| route_revision(scope, revision)).collect(),
     })
+}
+
+/// Whether a request that finds no replica starts one: the service is answered for although none is ready.
+fn wakes(scope: &Scope<'_>, default: &DesiredRevision) -> bool {
+    let fails = scope.history(default.revision).is_some_and(|history| history.streak > 0);
+    scope.service.bounds.min == 0 && scope.is_completed(default) && default.bundle_present && !fails
 }
 
 /// Where requests go while nothing that has been complete answers: the newest revision that does; else they wait for the one that

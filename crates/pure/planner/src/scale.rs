@@ -127,6 +127,13 @@ pub enum Memory {
     Dm(dm::State),
 }
 
+impl Memory {
+    /// What [`Policy::Berth`] begins with where replicas run already: they stay for as long as any that were needed until now.
+    pub fn begun(now_ms: u64, replicas: u32) -> Self {
+        Self::Berth(Box::new(berth::State::begun(now_ms, replicas)))
+    }
+}
+
 impl Policy {
     /// Every policy.
     pub const ALL: [Self; 5] = [Self::Berth, Self::Kpa, Self::Hpa, Self::Dm, Self::Fixed];

@@ -10,7 +10,7 @@ use crate::{
     input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase},
     judge::Judgement,
     output::{Action, Plan, ServicePlan},
-    routes, status,
+    routes, status, traffic,
 };
 
 /// Longest time from start to ready: a large model on a cold disk.
@@ -23,8 +23,10 @@ pub(crate) const STUCK_MS: u64 = 10_000;
 pub(crate) const LEAVE_MS_MAX: u64 = 10_000;
 /// Longest time for a stopping replica: the runtime's own grace and a little.
 pub(crate) const STOP_MS_MAX: u64 = 35_000;
-/// How soon to look again at a replica that starts: what a person does not notice.
-const START_LOOK_MS: u64 = 100;
+/// How soon to look again at a replica that starts: a twentieth of the time that it has taken, so that a small model is found
+/// ready at once and a large one is not asked in vain a thousand times.
+const START_LOOK_MS_MIN: u64 = 5;
+const START_LOOK_MS_MAX: u64 = 100;
 
 /// One service while it is planned.
 pub(crate) struct Scope<'a> {
@@ -60,8 +62,8 @@ pub(crate) fn plan_service<'a>(input: &'a Input, index: &Index<'a>, service: &'a
         plan.routes.extend(routes::route(&scope));
     }
     let conditions = status::conditions(&scope);
-    let replicas = status::replicas(&scope);
     let rollout = status::rollout(&scope);
+    let (replicas, scale) = (status::replicas(&scope), status::scale(&scope));
     let (latest_ready, latest_rolled_out) = (scope.latest_completed(), scope.latest_promoted());
     let traffic = if service.deleting { Vec::new() } else { scope.traffic() };
     let Scope { histories, report, .. } = scope;
@@ -75,6 +77,7 @@ pub(crate) fn plan_service<'a>(input: &'a Input, index: &Index<'a>, service: &'a
         latest_rolled_out,
         traffic,
         rollout,
+        scale,
         replicas,
         report,
     });
@@ -135,7 +138,26 @@ impl<'a> Scope<'a> {
     }
 
     pub(crate) fn is_complete(&self, desired: &DesiredRevision) -> bool {
-        self.ready(desired.revision).count() >= count(desired.min_replicas)
+        self.ready(desired.revision).count() >= count(self.goal(desired))
+    }
+
+    /// Replicas that a revision is to have. One that is not complete has to show that it starts; it begins with its share of as many
+    /// as the other one has, the one that it replaces or is to be shifted back from, so that it can take over what that one answers.
+    pub(crate) fn goal(&self, desired: &DesiredRevision) -> u32 {
+        if self.is_completed(desired) {
+            return desired.replicas;
+        }
+        let is_newest = self.newest().is_some_and(|newest| newest.revision == desired.revision);
+        let percent = self.wanted_percent();
+        let (other, percent) =
+            if is_newest { (self.predecessor(), percent) } else { (self.newest(), traffic::ALL - percent) };
+        let share = other.map_or(0, |other| other.replicas.saturating_mul(percent).div_ceil(traffic::ALL));
+        desired.replicas.max(share.min(self.service.bounds.max)).max(1)
+    }
+
+    /// Whether a revision that has been complete has no replicas because nothing asks for it.
+    pub(crate) fn is_idle(&self, desired: &DesiredRevision) -> bool {
+        self.is_completed(desired) && desired.replicas == 0 && self.active(desired.revision).next().is_none()
     }
 
     pub(crate) fn is_promoted(&self, desired: &DesiredRevision) -> bool {
@@ -187,7 +209,7 @@ impl<'a> Scope<'a> {
                 Phase::Ready { since_ms } => self.input.now_ms >= since_ms + HEALTHY_MS,
                 _ => false,
             };
-            let all = self.active(desired.revision).filter(healthy).count() >= count(desired.min_replicas.max(1));
+            let all = self.active(desired.revision).filter(healthy).count() >= count(self.goal(desired).max(1));
             if all {
                 for history in self.histories.iter_mut().filter(|history| history.revision == desired.revision) {
                     history.streak = 0;
@@ -204,7 +226,10 @@ impl<'a> Scope<'a> {
                 Phase::Starting { since_ms } if now_ms >= since_ms + START_MS_MAX => {
                     self.kill(replica, &format!("it was not ready after {} s", START_MS_MAX / 1000), true, plan);
                 }
-                Phase::Starting { since_ms } => plan.wake_at((now_ms + START_LOOK_MS).min(since_ms + START_MS_MAX)),
+                Phase::Starting { since_ms } => {
+                    let look_ms = (now_ms.saturating_sub(since_ms) / 20).clamp(START_LOOK_MS_MIN, START_LOOK_MS_MAX);
+                    plan.wake_at((now_ms + look_ms).min(since_ms + START_MS_MAX));
+                }
                 Phase::Ready { .. } => match replica.silent_since_ms {
                     Some(since_ms) if now_ms >= since_ms + SILENT_MS_MAX => {
                         self.kill(replica, &format!("it did not answer for {} s", SILENT_MS_MAX / 1000), true, plan);
@@ -252,7 +277,7 @@ impl<'a> Scope<'a> {
                     "revision {} serves until revision {} is ready with {}",
                     stable.revision,
                     newest.revision,
-                    replicas(count(newest.min_replicas))
+                    replicas(count(self.goal(newest)))
                 ));
             }
             self.keep(stable, plan);
@@ -289,7 +314,7 @@ impl<'a> Scope<'a> {
         let serves = |desired: &'a DesiredRevision| self.ready(desired.revision).next().is_some();
         let answers = serves(newest) && (stable.is_none() || self.is_completed(newest))
             || stable.is_some_and(serves)
-            || newest.min_replicas == 0;
+            || self.is_idle(newest);
         for desired in self.service.revisions.iter().filter(|desired| !kept(desired.revision) && answers) {
             self.retire_traffic(desired.revision, plan);
         }
@@ -311,10 +336,11 @@ impl<'a> Scope<'a> {
     /// Brings a revision to its number of replicas.
     fn keep(&mut self, desired: &'a DesiredRevision, plan: &mut Plan) {
         let active: Vec<_> = self.active(desired.revision).collect();
-        let wanted = count(desired.min_replicas);
+        let wanted = count(self.goal(desired));
         let starting = active.iter().filter(|replica| !replica.is_ready()).count();
         if active.len() > wanted {
-            let why = format!("revision {} wants {}", desired.revision, replicas(wanted));
+            let reason = if desired.why.is_empty() { String::new() } else { format!(": {}", desired.why) };
+            let why = format!("revision {} wants {}{reason}", desired.revision, replicas(wanted));
             for replica in surplus(active.clone(), wanted) {
                 if replica.is_ready() { self.leave(replica, &why, plan) } else { self.stop(replica, &why, plan) }
             }
@@ -357,10 +383,11 @@ impl<'a> Scope<'a> {
             plan.actions.push(Action::Start { service: self.service.name.clone(), revision });
         }
         if number > 0 {
-            let wanted = desired.min_replicas;
+            let wanted = self.goal(desired);
             let started = replicas(number);
-            self.report.push(format!("starting {started} of revision {revision}, which wants {wanted}"));
-            plan.wake_at(self.input.now_ms + START_LOOK_MS);
+            let reason = if desired.why.is_empty() { String::new() } else { format!(": {}", desired.why) };
+            self.report.push(format!("starting {started} of revision {revision}, which wants {wanted}{reason}"));
+            plan.wake_at(self.input.now_ms + START_LOOK_MS_MIN);
         }
     }
 
@@ -415,7 +442,7 @@ pub(crate) fn is_stuck(service: &DesiredService, replica: &ObservedReplica) -> b
     desired.is_some_and(|desired| replica.busy_ms >= desired.timeout_ms.saturating_add(STUCK_MS))
 }
 
-/// Processes of one service, at most: twice the replicas of its largest revision that is there or wanted, and one.
+/// Processes of one service, at most: twice the most replicas that a revision may have, or that one which is there has, and one.
 pub(crate) fn processes_max(service: &DesiredService, replicas: &[&ObservedReplica]) -> usize {
     let there = |revision: Revision| replicas.iter().any(|replica| replica.revision == revision && replica.is_alive());
     let newest = service.revisions.last().map(|newest| newest.revision);
@@ -425,7 +452,8 @@ pub(crate) fn processes_max(service: &DesiredService, replicas: &[&ObservedRepli
             || stable.is_some_and(|stable| stable.revision == desired.revision)
             || there(desired.revision)
     });
-    2 * counts.map(|desired| count(desired.min_replicas)).max().unwrap_or(0) + 1
+    let most = counts.map(|desired| desired.replicas).max().unwrap_or(0);
+    2 * count(most.max(service.bounds.max)) + 1
 }
 
 /// The replicas to give up: those that are not ready yet, then the ones with the greatest id.

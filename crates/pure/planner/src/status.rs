@@ -6,7 +6,7 @@ use resources::{
     condition::{Condition, ConditionKind, ConditionStatus},
     id::Revision,
     rollout::{RolloutPhase, RolloutStatus, TestStatus},
-    status::{ReplicaPhase, ReplicaStatus},
+    status::{ReplicaPhase, ReplicaStatus, ScaleStatus},
 };
 
 use crate::{
@@ -55,6 +55,9 @@ fn ready(scope: &Scope<'_>, newest: &DesiredRevision, predictor: &Condition) -> 
     }
     if scope.is_completed(newest) && scope.ready(number).next().is_some() {
         return condition(kind, ConditionStatus::True, "RevisionReady", shares(scope, number));
+    }
+    if scope.is_idle(newest) && scope.stable().is_none_or(|stable| scope.is_idle(stable)) {
+        return Condition { kind, ..predictor.clone() };
     }
     let older = scope.service.revisions.iter().rev().skip(1);
     let serving = older.map(|desired| desired.revision).find(|revision| scope.ready(*revision).next().is_some());
@@ -151,11 +154,16 @@ fn rolled_out(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
 
 fn predictor_ready(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
     let kind = ConditionKind::PredictorReady;
-    let (number, wanted) = (newest.revision, newest.min_replicas);
+    let (number, wanted) = (newest.revision, scope.goal(newest));
     let ready = scope.ready(number).count();
     let counted = format!("{ready} of {wanted} replicas of revision {number} are ready");
     if scope.service.deleting {
         return condition(kind, ConditionStatus::False, "Deleting", counted);
+    }
+    if scope.is_idle(newest) && !scope.is_given_up(newest) {
+        let message =
+            format!("revision {number} has no replicas while nothing asks for it: the next request starts one");
+        return condition(kind, ConditionStatus::True, "ScaledToZero", message);
     }
     if scope.is_complete(newest) && !scope.is_given_up(newest) {
         return condition(kind, ConditionStatus::True, "ReplicasReady", counted);
@@ -276,6 +284,14 @@ pub(crate) fn rollout(scope: &Scope<'_>) -> Option<RolloutStatus> {
         tests: findings(&state.evidence, &limits).iter().map(test).collect(),
         message: judgement.why.clone(),
     })
+}
+
+/// How many replicas the newest revision is to have, has ready, and why.
+pub(crate) fn scale(scope: &Scope<'_>) -> ScaleStatus {
+    let Some(newest) = scope.newest() else { return ScaleStatus::default() };
+    let ready = u32::try_from(scope.ready(newest.revision).count()).unwrap_or(u32::MAX);
+    let desired = if scope.service.deleting { 0 } else { scope.goal(newest) };
+    ScaleStatus { desired, ready, reason: newest.why.clone() }
 }
 
 /// Replicas in order of their revision; one that ended by itself and waits for its next start is shown by its last life.

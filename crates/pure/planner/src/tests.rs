@@ -25,6 +25,8 @@ fn scripts_give_the_plans_they_say() {
         ("rollout_restart", include_str!("scripts/rollout_restart.txt")),
         ("rollout_crash", include_str!("scripts/rollout_crash.txt")),
         ("shadow", include_str!("scripts/shadow.txt")),
+        ("scale", include_str!("scripts/scale.txt")),
+        ("scaled_rollout", include_str!("scripts/scaled_rollout.txt")),
     ];
     let wrong: Vec<String> = scripts
         .into_iter()

@@ -96,7 +96,7 @@ impl<'a> Scope<'a> {
         if !newest.promoted && self.is_completed(newest) && takes_all {
             self.promoted_now = true;
             let ready = self.ready(newest.revision).count();
-            let (revision, wanted) = (newest.revision, newest.min_replicas);
+            let (revision, wanted) = (newest.revision, self.goal(newest));
             self.say(format!("revision {revision} took over: {ready} of {wanted} replicas are ready"));
             plan.actions.push(Action::Promote { service: name.clone(), revision });
         } else if self.completed_now.contains(&newest.revision) {
@@ -203,7 +203,7 @@ impl<'a> Scope<'a> {
             return;
         };
         if self.is_completed(newest) && !self.is_completed(stable) {
-            let (old, new, number) = (stable.revision, newest.revision, count(stable.min_replicas));
+            let (old, new, number) = (stable.revision, newest.revision, count(self.goal(stable)));
             self.say(format!(
                 "revision {new} gets all requests until revision {old} is ready again with {}",
                 crate::service::replicas(number)

@@ -36,6 +36,9 @@ pub struct InferenceServiceSpec {
     /// Tries the newest revision with copies of requests that an earlier one answers. A change of it makes no revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
+    /// What the service promises. A change of it makes no revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
 }
 
 /// Tries the newest revision with copies of requests: while this is there it answers no client.
@@ -44,6 +47,16 @@ pub struct InferenceServiceSpec {
 pub struct Shadow {
     /// Percent of the requests for predictions that are mirrored to it, 1 to 100.
     pub percent: u32,
+}
+
+/// What a service promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Slo {
+    /// Milliseconds in which 99 of 100 requests are to be answered. Replicas are counted by it, unless `scaleMetric` or
+    /// `scaleTarget` says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<u32>,
 }
 
 /// Which requests a revision gets while two of them share the traffic.
@@ -76,9 +89,18 @@ pub struct Sticky {
 pub struct Predictor {
     /// The model.
     pub model: Model,
-    /// Replicas kept running; default 1, at most [`REPLICAS_MAX`].
+    /// Fewest replicas; default 1, at most [`REPLICAS_MAX`]. With 0 an idle service has none, and the next request starts one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_replicas: Option<u32>,
+    /// Most replicas, at least 1 and `min_replicas`, at most [`REPLICAS_MAX`]. Without it their number is fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_replicas: Option<u32>,
+    /// What replicas are counted by, one of [`SCALE_METRICS`]; default the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_metric: Option<String>,
+    /// How much of it one replica is to have. Default: 70 % of what it works on at a time, or [`RPS_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_target: Option<u32>,
     /// Requests that one replica works on at a time; more wait in the gateway's limit. Default: no limit of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_concurrency: Option<u32>,
@@ -95,10 +117,26 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// The part that makes a revision: all but how much traffic it gets.
+    /// The part that makes a revision: all but how many replicas it has and how much traffic it gets.
     #[must_use]
     pub fn revisioned(&self) -> Self {
-        Self { canary_traffic_percent: None, ..self.clone() }
+        Self {
+            canary_traffic_percent: None,
+            min_replicas: None,
+            max_replicas: None,
+            scale_metric: None,
+            scale_target: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether `other` asks for the same number of replicas.
+    pub fn scales_as(&self, other: &Self) -> bool {
+        let of = |predictor: &Self| {
+            let Self { min_replicas, max_replicas, scale_metric, scale_target, .. } = predictor;
+            (*min_replicas, *max_replicas, scale_metric.clone(), *scale_target)
+        };
+        of(self) == of(other)
     }
 }
 
@@ -170,6 +208,14 @@ pub struct ResourceList {
 
 /// Replicas of one service on one machine: each is a process, and two cores do not fill more.
 pub const REPLICAS_MAX: u32 = 64;
+/// Names of what replicas are counted by.
+pub const SCALE_METRICS: [&str; 2] = ["concurrency", "rps"];
+/// Requests per second of one replica unless `scaleTarget` says otherwise, as Knative's.
+pub const RPS_DEFAULT: u32 = 200;
+/// Highest `scaleTarget`: far more than one process answers or holds.
+pub const SCALE_TARGET_MAX: u32 = 1_000_000;
+/// Highest `p99Ms`: the longest time-out.
+pub const P99_MS_MAX: u32 = 3_600_000;
 /// Default of `timeout`, as KServe's.
 pub const TIMEOUT_SECONDS_DEFAULT: u64 = 60;
 /// Longest `timeout`.

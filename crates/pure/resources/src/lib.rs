@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod meta;
 pub mod quantity;
 pub mod rollout;
+pub mod scaling;
 pub mod snapshot;
 pub mod status;
 pub mod window;

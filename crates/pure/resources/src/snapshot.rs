@@ -44,6 +44,9 @@ pub struct RouteService {
     /// Which revision is tried with copies of the requests that the others answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<RouteShadow>,
+    /// Whether a request that finds no replica starts one, so that the service is ready although none is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wakes: bool,
     /// Revisions that can be named.
     pub revisions: Vec<RouteRevision>,
 }

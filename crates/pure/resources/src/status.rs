@@ -36,6 +36,9 @@ pub struct InferenceServiceStatus {
     /// Bundle of the newest revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundleDigest>,
+    /// How many replicas the newest revision is to have and has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleStatus>,
     /// Every replica of every revision.
     #[serde(default)]
     pub replicas: Vec<ReplicaStatus>,
@@ -55,6 +58,19 @@ pub struct RevisionTraffic {
     pub revision: Revision,
     /// Its share.
     pub percent: u32,
+}
+
+/// How many replicas a revision is to have and has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaleStatus {
+    /// Replicas there should be.
+    pub desired: u32,
+    /// Replicas that answer.
+    pub ready: u32,
+    /// Why so many should be there; absent where their number is fixed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// One replica as last observed.

@@ -106,6 +106,9 @@ mod tests {
         let predictor = Predictor {
             model,
             min_replicas: None,
+            max_replicas: None,
+            scale_metric: None,
+            scale_target: None,
             container_concurrency: None,
             timeout: None,
             batcher: None,
@@ -115,7 +118,7 @@ mod tests {
             api_version: API_VERSION.to_owned(),
             kind: "InferenceService".to_owned(),
             metadata: ObjectMeta::named(ServiceName::parse("spam").unwrap()),
-            spec: InferenceServiceSpec { predictor, traffic: None, rollout: None, shadow: None },
+            spec: InferenceServiceSpec { predictor, traffic: None, rollout: None, shadow: None, slo: None },
             status: None,
         };
         Change { kind: ChangeKind::Added, object }

@@ -11,6 +11,7 @@ use resources::{
     inference_service::{InferenceService, Predictor},
     manifest::{StorageSource, storage_source},
     rollout::Wish,
+    scaling::Bounds,
 };
 use store::Store;
 use tokio::sync::{RwLock, Semaphore};
@@ -71,7 +72,8 @@ impl Deployer {
         Ok(created)
     }
 
-    /// Changes a service. A change of its predictor or its model makes a new revision, unless it only shifts traffic; no change
+    /// Changes a service. A change of its predictor or its model makes a new revision, unless it only shifts traffic or changes how many
+    /// replicas there are; no change
     /// changes nothing.
     pub(crate) async fn replace(&self, object: InferenceService) -> Result<InferenceService, ApiError> {
         let name = object.metadata.name.clone();
@@ -94,9 +96,15 @@ impl Deployer {
             || before.spec.traffic != after.spec.traffic
             || before.spec.rollout != after.spec.rollout
             || before.spec.shadow != after.spec.shadow;
-        let updated = write.update_service(&object, changed || shifted).await?;
+        let scaled = !before.spec.predictor.scales_as(&after.spec.predictor) || before.spec.slo != after.spec.slo;
+        let updated = write.update_service(&object, changed || shifted || scaled).await?;
         if shifted && !changed {
             write.event(Severity::Normal, name.as_str(), "Updated", &shift(&object)).await?;
+        }
+        if scaled && !changed {
+            let Bounds { min, max } = Bounds::of(&object.spec);
+            let message = if min == max { format!("{min} replicas") } else { format!("{min} to {max} replicas") };
+            write.event(Severity::Normal, name.as_str(), "Updated", &message).await?;
         }
         if changed {
             let number = Revision(latest.map_or(1, |latest| latest.revision.0 + 1));

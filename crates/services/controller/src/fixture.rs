@@ -30,6 +30,7 @@ use crate::{
     names,
     orchestrator::{Answer, End, Launch, Life, Orchestrator, Seen, Started, warm::Pool},
     reconcile::Reconciler,
+    scaler::Scaler,
     snapshot::Publisher,
     windows::Windows,
 };
@@ -188,6 +189,7 @@ impl Fixture {
             store: store.clone(),
             metrics: Arc::clone(&metrics),
             windows: Arc::clone(&windows),
+            scaler: Scaler::default(),
             config: config.clone(),
             gateway: gateway.clone(),
             imports: Arc::clone(&imports),

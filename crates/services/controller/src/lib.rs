@@ -27,6 +27,7 @@ mod names;
 mod observe;
 mod orchestrator;
 mod reconcile;
+mod scaler;
 mod snapshot;
 mod windows;
 
@@ -88,6 +89,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         store: store.clone(),
         metrics: Arc::clone(&metrics),
         windows: Arc::clone(&windows),
+        scaler: scaler::Scaler::default(),
         config: config.clone(),
         gateway: keeper.state(),
         imports: Arc::clone(&imports),

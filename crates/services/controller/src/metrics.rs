@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use planner::{
-    Input, Phase,
+    Input, Phase, Plan,
     judge::{e_value, findings},
 };
 use prometheus_client::{
@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     acknowledged: Gauge<u64, AtomicU64>,
     replicas: Family<ReplicaLabels, Gauge<u64, AtomicU64>>,
     restarts: Family<ServiceLabels, Gauge<u64, AtomicU64>>,
+    desired: Family<ServiceLabels, Gauge<u64, AtomicU64>>,
+    ready: Family<ServiceLabels, Gauge<u64, AtomicU64>>,
     steps: Family<ServiceLabels, Gauge<u64, AtomicU64>>,
     evidence: Family<TestLabels, Gauge<f64, AtomicU64>>,
 }
@@ -60,6 +62,8 @@ impl Metrics {
             restarts: Family::default(),
             steps: Family::default(),
             evidence: Family::default(),
+            desired: Family::default(),
+            ready: Family::default(),
             registry: Registry::default(),
         };
         registry.register("passes", "Passes of the reconcile loop", metrics.passes.clone());
@@ -79,6 +83,9 @@ impl Metrics {
             "Evidence that the revisions of a rollout that is judged differ, an e-value",
             metrics.evidence.clone(),
         );
+        let text = "Replicas that the newest revision of a service is to have";
+        registry.register("desired_replicas", text, metrics.desired.clone());
+        registry.register("ready_replicas", "Replicas of it that answer", metrics.ready.clone());
         Self { registry, ..metrics }
     }
 
@@ -86,7 +93,7 @@ impl Metrics {
         self.failures.inc();
     }
 
-    pub(crate) fn passed(&self, input: &Input, generation: u64) {
+    pub(crate) fn passed(&self, input: &Input, plan: &Plan, generation: u64) {
         self.passes.inc();
         self.services.set(u64::try_from(input.services.len()).unwrap_or(u64::MAX));
         self.generation.set(generation);
@@ -107,6 +114,13 @@ impl Metrics {
         for history in &input.histories {
             let labels = ServiceLabels { service: history.service.to_string() };
             self.restarts.get_or_create(&labels).inc_by(u64::from(history.exits));
+        }
+        self.desired.clear();
+        self.ready.clear();
+        for service in &plan.services {
+            let labels = ServiceLabels { service: service.name.to_string() };
+            self.desired.get_or_create(&labels).set(u64::from(service.scale.desired));
+            self.ready.get_or_create(&labels).set(u64::from(service.scale.ready));
         }
     }
 

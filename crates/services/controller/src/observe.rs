@@ -6,11 +6,12 @@ use planner::{
     DesiredRevision, DesiredService, Exit, Input, Machine, ObservedReplica, Phase, allowance,
     judge::{JudgeWindow, OutputWindow},
 };
-use resources::{id::ServiceName, inference_service::TIMEOUT_SECONDS_DEFAULT};
+use resources::{id::ServiceName, inference_service::TIMEOUT_SECONDS_DEFAULT, scaling::Bounds};
 
 use crate::{
     db::{ReplicaRow, RevisionRow, ServiceRow},
     orchestrator::{Life, Seen},
+    scaler::{Scale, Wanted},
 };
 
 /// Everything a pass has looked at.
@@ -30,6 +31,8 @@ pub(crate) struct Observation {
     pub(crate) windows: BTreeMap<ServiceName, Vec<JudgeWindow>>,
     /// What replicas counted of their answers since the last pass, by service.
     pub(crate) outputs: BTreeMap<ServiceName, Vec<OutputWindow>>,
+    /// How many replicas are wanted by the load.
+    pub(crate) scale: Scale,
 }
 
 impl Observation {
@@ -48,29 +51,35 @@ impl Observation {
         let revisions = self.revisions.iter().filter(|revision| &revision.service == service.name());
         DesiredService {
             name: service.name().clone(),
-            revisions: revisions.map(|revision| self.desired_revision(revision)).collect(),
+            revisions: revisions.map(|revision| self.desired_revision(service, revision)).collect(),
             deleting: service.deleting,
             canary_percent: service.object.spec.predictor.canary_traffic_percent,
             rollout: service.object.spec.rollout.clone(),
             windows: self.windows.get(service.name()).cloned().unwrap_or_default(),
             outputs: self.outputs.get(service.name()).cloned().unwrap_or_default(),
             shadow_percent: service.object.spec.shadow.map(|shadow| shadow.percent),
+            bounds: Bounds::of(&service.object.spec),
+            held: self.scale.held.get(service.name()).copied().unwrap_or(0),
             sticky: service.object.spec.traffic.as_ref().and_then(|traffic| traffic.sticky.clone()),
         }
     }
 
-    fn desired_revision(&self, row: &RevisionRow) -> DesiredRevision {
+    fn desired_revision(&self, service: &ServiceRow, row: &RevisionRow) -> DesiredRevision {
         let predictor = &row.predictor;
         // The API admitted the quantities; a database from elsewhere that holds others says so in the condition.
         let shortfalls = match allowance(predictor.model.resources.as_ref(), &self.machine) {
             Ok(allowance) => allowance.shortfalls,
             Err(error) => vec![error.to_string()],
         };
+        let wanted = self.scale.wanted.get(&(row.service.clone(), row.revision)).cloned();
+        let least = || Wanted { replicas: Bounds::of(&service.object.spec).min, why: String::new() };
+        let Wanted { replicas, why } = wanted.unwrap_or_else(least);
         DesiredRevision {
             revision: row.revision,
             bundle: row.bundle.clone(),
             bundle_present: self.bundles.contains(&row.bundle.0),
-            min_replicas: predictor.min_replicas.unwrap_or(1),
+            replicas,
+            why,
             timeout_ms: predictor.timeout.unwrap_or(TIMEOUT_SECONDS_DEFAULT).saturating_mul(1000),
             container_concurrency: predictor.container_concurrency,
             shortfalls,

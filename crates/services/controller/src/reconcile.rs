@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     observe::Observation,
     orchestrator::{End, Launch, Life, Orchestrator, Started},
+    scaler::{Scale, Scaler},
     snapshot::Publisher,
     windows::Windows,
 };
@@ -51,6 +52,8 @@ pub(crate) struct Reconciler<O> {
     pub(crate) metrics: Arc<Metrics>,
     /// What the gateway counted.
     pub(crate) windows: Arc<Windows>,
+    /// What it makes of that.
+    pub(crate) scaler: Scaler,
     pub(crate) config: Config,
     /// Where services are reached.
     pub(crate) gateway: watch::Receiver<GatewayState>,
@@ -96,7 +99,8 @@ impl<O: Orchestrator> Reconciler<O> {
 
     /// One pass. Gives when the next is due, milliseconds.
     pub(crate) async fn pass(&mut self) -> Result<Option<u64>, Error> {
-        let observation = self.observe().await?;
+        let mut observation = self.observe().await?;
+        observation.scale = self.scaler.decide(&observation, &self.windows);
         let input = observation.input();
         let plan = plan(&input);
         let broken = check(&input, &plan);
@@ -109,7 +113,7 @@ impl<O: Orchestrator> Reconciler<O> {
         self.act(&observation, &plan, generation).await?;
         self.orchestrator.keep_warm(self.warm_processes(&observation));
         self.tidy(&observation).await;
-        self.metrics.passed(&input, self.publisher.generation());
+        self.metrics.passed(&input, &plan, self.publisher.generation());
         Ok(plan.wake_at_ms)
     }
 
@@ -133,6 +137,7 @@ impl<O: Orchestrator> Reconciler<O> {
             gateway_acknowledged: self.publisher.acknowledged(),
             windows,
             outputs,
+            scale: Scale::default(),
         })
     }
 

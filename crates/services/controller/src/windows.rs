@@ -33,7 +33,7 @@ struct Kept {
 }
 
 impl Windows {
-    /// Keeps a window that came at `now_ms`. Gives whether requests have begun to wait for a replica.
+    /// Keeps a window that came at `now_ms`. Gives whether anything happened in it.
     pub(crate) fn take(&self, mut window: GatewayWindow, now_ms: u64) -> Result<bool, String> {
         check(&window, now_ms)?;
         let mut kept = self.kept();
@@ -45,15 +45,19 @@ impl Windows {
             // Two gateways report for a moment while one replaces the other. Who remembers the last end misses neither.
             window.end_ms = window.end_ms.max(last + 1);
         }
-        let waited = |name: &ServiceName| kept.windows.back().is_some_and(|last| held(last, name));
-        let begun = window.services.iter().any(|service| service.held > 0 && !waited(&service.name));
+        let happened = !window.services.is_empty();
         kept.records += records(&window);
         kept.windows.push_back(Arc::new(window));
         while kept.windows.len() > WINDOWS_MAX || (kept.records > RECORDS_MAX && kept.windows.len() > 1) {
             let oldest = kept.windows.pop_front();
             kept.records -= oldest.map_or(0, |oldest| records(&oldest));
         }
-        Ok(begun)
+        Ok(happened)
+    }
+
+    /// The last one.
+    pub(crate) fn last(&self) -> Option<Arc<GatewayWindow>> {
+        self.kept().windows.back().cloned()
     }
 
     /// Windows that ended after `end_ms`, oldest first.
@@ -98,10 +102,6 @@ impl Windows {
 /// What a window says of a service; nothing when nothing happened to it.
 pub(crate) fn find<'a>(window: &'a GatewayWindow, name: &ServiceName) -> Option<&'a ServiceWindow> {
     window.services.iter().find(|service| &service.name == name)
-}
-
-fn held(window: &GatewayWindow, name: &ServiceName) -> bool {
-    find(window, name).is_some_and(|service| service.held > 0)
 }
 
 fn records(window: &GatewayWindow) -> usize {
@@ -158,7 +158,7 @@ mod tests {
     fn readers_go_on_where_they_were() {
         let windows = Windows::default();
         for end_ms in [1000, 2000, 3000] {
-            assert_eq!(windows.take(window(end_ms, 0), 3000), Ok(false));
+            assert_eq!(windows.take(window(end_ms, 0), 3000), Ok(true));
         }
         let ends = |after| windows.after(after).iter().map(|window| window.end_ms).collect::<Vec<_>>();
         assert_eq!((ends(0), ends(1000), ends(3000)), (vec![1000, 2000, 3000], vec![2000, 3000], vec![]));
@@ -167,18 +167,9 @@ mod tests {
         // A second gateway, for a moment: its window is seen too.
         windows.take(window(2500, 0), 3000).unwrap();
         assert_eq!(ends(3000), [3001]);
+        assert_eq!(windows.take(GatewayWindow { services: Vec::new(), ..window(4000, 0) }, 4000), Ok(false));
         windows.forget(&name("spam"));
         assert_eq!(windows.of_revision(&name("spam"), Revision(1), 0), []);
-    }
-
-    #[test]
-    fn it_is_told_once_that_requests_wait() {
-        let windows = Windows::default();
-        for (end_ms, held, told) in
-            [(1000, 0, false), (2000, 2, true), (3000, 5, false), (4000, 0, false), (5000, 1, true)]
-        {
-            assert_eq!(windows.take(window(end_ms, held), 3000), Ok(told), "{end_ms}");
-        }
     }
 
     #[test]

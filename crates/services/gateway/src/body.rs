@@ -12,7 +12,6 @@ use bytes::Bytes;
 use daemon::{
     BoxError,
     http::{Pause, Stalled},
-    link,
 };
 use futures_util::future::poll_fn;
 use http::{HeaderMap, HeaderValue};
@@ -23,10 +22,10 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::{
     error::{Kind, Refusal},
-    exchange::Exchange,
     headers,
     limit::{Counter, Share},
     peek::{PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
+    sending::Answer,
     shadow::Tee,
 };
 
@@ -335,7 +334,7 @@ enum Source {
     /// The gateway's own words.
     Own(Option<Bytes>, Option<HeaderMap>),
     /// A replica's.
-    Replica(link::Body),
+    Replica(Answer),
     /// Health and reflection.
     Boxed(Boxed, Option<Pin<Box<WaitForCancellationFutureOwned>>>),
 }
@@ -343,7 +342,6 @@ enum Source {
 /// A body on its way to the client. While it lives, its request counts as in flight.
 pub(crate) struct DownBody {
     source: Source,
-    exchange: Option<Box<Exchange>>,
     tee: Option<Box<Tee>>,
     deadline: Option<(Instant, Option<Pin<Box<Sleep>>>)>,
 }
@@ -356,7 +354,7 @@ impl std::fmt::Debug for DownBody {
 
 impl DownBody {
     fn own(data: Option<Bytes>, trailers: Option<HeaderMap>) -> Self {
-        Self { source: Source::Own(data, trailers), exchange: None, tee: None, deadline: None }
+        Self { source: Source::Own(data, trailers), tee: None, deadline: None }
     }
 
     /// No bytes.
@@ -382,16 +380,20 @@ impl DownBody {
     {
         let body = http_body_util::BodyExt::map_err(body, Into::into);
         let stop = Some(Box::pin(stop.cancelled_owned()));
-        Self { source: Source::Boxed(Box::pin(body), stop), exchange: None, tee: None, deadline: None }
+        Self { source: Source::Boxed(Box::pin(body), stop), tee: None, deadline: None }
     }
 
     /// A replica's answer, which `tee` notes where it is mirrored.
-    pub(crate) fn of_replica(body: link::Body, exchange: Box<Exchange>, tee: Option<Box<Tee>>) -> Self {
-        let deadline = Some((exchange.deadline(), None));
-        let mut whole = Self { source: Source::Replica(body), exchange: Some(exchange), tee, deadline };
+    pub(crate) fn of_replica(answer: Answer, deadline: Instant, tee: Option<Box<Tee>>) -> Self {
+        let mut whole = Self { source: Source::Replica(answer), tee, deadline: Some((deadline, None)) };
         // A body without bytes may never be asked for any.
         whole.tee_ends();
         whole
+    }
+
+    /// Whether somebody else counts the answer when it has gone out.
+    pub(crate) fn is_of_replica(&self) -> bool {
+        matches!(self.source, Source::Replica(_))
     }
 
     fn tee(&mut self, polled: &Option<Result<Frame<Bytes>, BoxError>>) {
@@ -418,7 +420,7 @@ impl DownBody {
                 let frame = data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(frame.map(Ok))
             }
-            Source::Replica(body) => Pin::new(body).poll_frame(cx).map_err(|_| BodyError::Upstream.into()),
+            Source::Replica(answer) => answer.poll_frame(cx),
             Source::Boxed(body, stop) => {
                 let polled = body.as_mut().poll_frame(cx);
                 let stopped =
@@ -437,19 +439,6 @@ impl DownBody {
         let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*at)));
         sleep.as_mut().poll(cx).is_ready()
     }
-
-    fn note(&mut self, polled: &Option<Result<Frame<Bytes>, BoxError>>) {
-        let Some(exchange) = self.exchange.as_mut() else { return };
-        match polled {
-            Some(Ok(frame)) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    exchange.note_trailers(trailers);
-                }
-            }
-            Some(Err(error)) => exchange.note_broken(error),
-            None => exchange.note_end(),
-        }
-    }
 }
 
 /// The outcome of a call that the end of the gateway cut off.
@@ -464,16 +453,16 @@ impl Body for DownBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.poll_source(cx) {
             Poll::Ready(polled) => {
-                self.note(&polled);
                 if self.tee.is_some() {
                     self.tee(&polled);
                 }
                 Poll::Ready(polled)
             }
             Poll::Pending if self.poll_deadline(cx) => {
-                let polled = Some(Err(BodyError::Deadline.into()));
-                self.note(&polled);
-                Poll::Ready(polled)
+                if let Source::Replica(answer) = &self.source {
+                    answer.note_late();
+                }
+                Poll::Ready(Some(Err(BodyError::Deadline.into())))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -482,7 +471,7 @@ impl Body for DownBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(data, trailers) => data.is_none() && trailers.is_none(),
-            Source::Replica(body) => body.is_end_stream(),
+            Source::Replica(answer) => answer.is_end_stream(),
             Source::Boxed(body, stop) => stop.is_none() || body.is_end_stream(),
         }
     }
@@ -492,7 +481,7 @@ impl Body for DownBody {
             Source::Own(data, _) => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX)))
             }
-            Source::Replica(body) => body.size_hint(),
+            Source::Replica(answer) => answer.size_hint(),
             Source::Boxed(body, _) => body.size_hint(),
         }
     }

@@ -59,6 +59,9 @@ fn own() -> Value {
     let mut ask = operation("index", "Revisions and their states", &index, false);
     if let Some(ask) = ask.as_object_mut() {
         ask.insert("requestBody".to_owned(), wanted);
+        if let Some(responses) = ask.get_mut("responses").and_then(Value::as_object_mut) {
+            responses.insert("400".to_owned(), error("The body is not such an object."));
+        }
     }
     let flag = |name: &str| json!({ "type": "object", "properties": { name: { "type": "boolean" } } });
     json!({
@@ -87,16 +90,16 @@ fn own() -> Value {
     })
 }
 
+fn error(description: &str) -> Value {
+    let schema = json!({ "type": "object", "required": ["error"], "properties": { "error": { "type": "string" } } });
+    json!({ "description": description, "content": { "application/json": { "schema": schema } } })
+}
+
 fn operation(id: &str, summary: &str, schema: &Value, health: bool) -> Value {
     let content = json!({ "application/json": { "schema": schema } });
-    let error = json!({ "type": "object", "required": ["error"], "properties": { "error": { "type": "string" } } });
     let mut responses = Map::new();
     responses.insert("200".to_owned(), json!({ "description": summary, "content": content }));
-    let unauthorized = json!({
-        "description": "There is no key, or it is not valid.",
-        "content": { "application/json": { "schema": error } },
-    });
-    responses.insert("401".to_owned(), unauthorized);
+    responses.insert("401".to_owned(), error("There is no key, or it is not valid."));
     if health {
         responses.insert("503".to_owned(), json!({ "description": "Not every model answers.", "content": content }));
     }

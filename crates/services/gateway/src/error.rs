@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use inference::embeddings::answer::write_error;
 
-use crate::{body::DownBody, headers};
+use crate::{body::DownBody, headers, inflate::ACCEPTED};
 
 /// Why the gateway does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -221,7 +221,7 @@ impl Refusal {
                 headers.insert(headers::GRPC_MESSAGE, message);
             }
             if self.kind == Kind::Unimplemented {
-                headers.insert(headers::GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+                headers.insert(headers::GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
             }
         }
         self.add_hints(headers);

@@ -43,6 +43,8 @@ pub(crate) struct Exchange {
     revision: Arc<RevisionMetrics>,
     request_id: HeaderValue,
     broken: bool,
+    /// Whether the client got all of the answer.
+    whole: bool,
     spans: [Span; 2],
     _shares: Shares,
 }
@@ -83,8 +85,21 @@ impl Exchange {
             // Trailers bring it; without any the call has no outcome.
             Protocol::Grpc => grpc_status(answer.headers()).map_or((GRPC_UNKNOWN, false), |code| (code, true)),
         };
-        let (broken, _shares) = (false, shares);
-        Self { protocol, started, sent, deadline, code, settled, metrics, revision, request_id, broken, spans, _shares }
+        Self {
+            protocol,
+            started,
+            sent,
+            deadline,
+            code,
+            settled,
+            metrics,
+            revision,
+            request_id,
+            broken: false,
+            whole: false,
+            spans,
+            _shares: shares,
+        }
     }
 
     /// When the answer must be over.
@@ -102,6 +117,11 @@ impl Exchange {
     /// The replica has said all that it says.
     pub(crate) fn note_end(&mut self) {
         self.settled = true;
+    }
+
+    /// The answer went out to its end.
+    pub(crate) fn note_whole(&mut self) {
+        self.whole = true;
     }
 
     /// The answer broke off.
@@ -135,6 +155,8 @@ impl Exchange {
         }
         if self.broken {
             span.fail("the answer broke off");
+        } else if !self.whole {
+            span.fail("the client went away");
         }
     }
 }
@@ -147,13 +169,18 @@ impl Drop for Exchange {
             let answered = Answered { latency: took, service: now - sent, failed: self.failed() };
             self.revision.counts.answered(answered);
         }
-        self.metrics.answered(&self.revision, self.protocol, self.code, took);
+        if self.whole || self.broken {
+            self.metrics.answered(&self.revision, self.protocol, self.code, took);
+        } else {
+            self.metrics.cancelled(self.protocol);
+        }
         self.spans.iter().filter(|span| span.is_on()).for_each(|span| self.tell(span));
         tracing::debug!(
             request_id = ?self.request_id,
             protocol = self.protocol.as_str(),
             code = self.code,
             took_us = took.as_micros(),
+            whole = self.whole,
             "answered"
         );
     }
@@ -162,6 +189,43 @@ impl Drop for Exchange {
 /// What gRPC's conventions call a server's error: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED and 13 to 15.
 fn is_server_error(code: u16) -> bool {
     matches!(code, 2 | 4 | 12 | 13 | 14 | 15)
+}
+
+/// A request that came in and has no answer yet. Dropped like that it was cancelled.
+#[derive(Debug)]
+pub(crate) struct Unanswered<'a> {
+    metrics: &'a Metrics,
+    protocol: Protocol,
+    answered: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    /// Counts it as received.
+    pub(crate) fn new(metrics: &'a Metrics, protocol: Protocol) -> Self {
+        metrics.received(protocol);
+        Self { metrics, protocol, answered: false }
+    }
+
+    /// An answer is there, and is counted as such.
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.metrics.cancelled(self.protocol);
+        }
+    }
+}
+
+/// The code of an answer of the gateway's own. It makes none over gRPC whose trailers would say other than that all is well.
+pub(crate) fn code<B>(protocol: Protocol, answer: &Response<B>) -> u16 {
+    match protocol {
+        Protocol::Rest => answer.status().as_u16(),
+        Protocol::Grpc => grpc_status(answer.headers()).unwrap_or_default(),
+    }
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u16> {

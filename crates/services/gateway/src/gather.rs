@@ -16,6 +16,7 @@ use crate::{
     contract,
     error::{Kind, Protocol, Refusal},
     index::{self, Wanted},
+    inflate::Coding,
     own,
     pool::Upstream,
     proxy,
@@ -66,6 +67,7 @@ impl Gateway {
     pub(crate) async fn index_wanted(
         &self,
         protocol: Protocol,
+        coding: Coding,
         body: &mut Option<Incoming>,
     ) -> Result<Wanted, Refusal> {
         let body = self.short_body(protocol, body).await?;
@@ -73,8 +75,9 @@ impl Gateway {
         match protocol {
             Protocol::Rest => Wanted::read(&body).map_err(malformed),
             Protocol::Grpc => {
-                let message = stack::message(&body)?;
-                Wanted::decode(message).map_err(|error| malformed(format!("the message cannot be read: {error}")))
+                let message = stack::message(&body, coding)?;
+                Wanted::decode(message.as_ref())
+                    .map_err(|error| malformed(format!("the message cannot be read: {error}")))
             }
         }
     }

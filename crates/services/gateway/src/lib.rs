@@ -21,6 +21,7 @@ mod exchange;
 mod gather;
 mod headers;
 mod index;
+mod inflate;
 mod keep;
 mod limit;
 mod merge;
@@ -34,6 +35,7 @@ mod proxy;
 mod report;
 mod retry;
 mod route;
+mod sending;
 mod shadow;
 mod snapshot;
 mod split;
@@ -52,6 +54,8 @@ pub use tls::Files;
 const GRACE: Duration = Duration::from_secs(30);
 /// Connections to the gateway's own socket: the controller needs one or two.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Files and sockets that the gateway needs beside its clients' connections: links to replicas, its own socket, its configuration.
+const OWN_FILES_MAX: usize = 1024;
 
 /// Runs the gateway until a signal stops it.
 pub fn run(args: Args) -> Result<Ended, Error> {
@@ -95,9 +99,10 @@ pub async fn start(config: &Config, supervisor: &Supervisor, tracing: Tracing) -
         own,
         in_flight: limit::Counter::default(),
         held_bytes: limit::Counter::default(),
-        missed: Arc::default(),
+        answers: Arc::default(),
         mirrors: limit::Counter::default(),
         outliers: Arc::default(),
+        missed: Arc::default(),
     });
     let control = config.data_dir.join("run/control.sock");
     let missed = Arc::clone(&gateway.missed);
@@ -129,7 +134,8 @@ fn spawn(
     gateway: Arc<stack::Gateway>,
     watcher: watch::Watcher,
 ) {
-    let limits = ServerLimits::default();
+    let limits = ServerLimits { connections_max: connections_max(daemon::files::raise()), ..ServerLimits::default() };
+    supervisor.spawn("answers", OnExit::StopProcess, Arc::clone(&gateway.answers).watch(supervisor.clone()));
     supervisor.spawn("health", OnExit::Continue, report_health(Arc::clone(&gateway), supervisor.clone()));
     let looks = outlier::sweep(Arc::clone(&gateway.tables), Arc::clone(&gateway.outliers), supervisor.clone());
     supervisor.spawn("outliers", OnExit::StopProcess, looks);
@@ -139,6 +145,13 @@ fn spawn(
     let door = daemon::http::serve(listener, stack::Door(gateway), limits, supervisor.clone());
     supervisor.spawn("door", OnExit::StopProcess, door);
     supervisor.spawn("watch", OnExit::StopProcess, watcher.run(supervisor.clone()));
+}
+
+/// As many connections as there are files for beside what the gateway itself needs, up to the usual limit: one more is then refused,
+/// and the gateway does not run out of them.
+fn connections_max(files: usize) -> usize {
+    let usual = ServerLimits::default().connections_max;
+    usual.min(files.saturating_sub(OWN_FILES_MAX).max(files / 2))
 }
 
 /// Keeps gRPC health in step with whether there is a configuration.

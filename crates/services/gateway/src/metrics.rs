@@ -47,6 +47,11 @@ struct ServiceLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProtocolLabels {
+    protocol: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -54,6 +59,8 @@ struct ReasonLabels {
 /// All of the gateway's metrics.
 pub(crate) struct Metrics {
     registry: Registry,
+    received: Family<ProtocolLabels, Counter>,
+    cancelled: Family<ProtocolLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     duration: Family<TargetLabels, Histogram, fn() -> Histogram>,
     retries: Family<ServiceLabels, Counter>,
@@ -84,6 +91,8 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("berth_gateway");
         let metrics = Self {
+            received: Family::default(),
+            cancelled: Family::default(),
             requests: Family::default(),
             duration: Family::new_with_constructor(duration_histogram),
             retries: Family::default(),
@@ -96,6 +105,12 @@ impl Default for Metrics {
             kept: Gauge::default(),
             registry: Registry::default(),
         };
+        registry.register("received", "Requests whose head was read", metrics.received.clone());
+        registry.register(
+            "cancelled",
+            "Requests whose client went away before the answer was whole",
+            metrics.cancelled.clone(),
+        );
         registry.register("requests", "Requests answered, by HTTP or gRPC status", metrics.requests.clone());
         registry.register(
             "request_duration_seconds",
@@ -129,8 +144,8 @@ impl Metrics {
         ServiceMetrics {
             retries: self.retries.get_or_create_owned(&labels),
             held: self.held.get_or_create_owned(&labels),
-            counts: ServiceCounts::default(),
             outliers: self.outliers.of(name),
+            counts: ServiceCounts::default(),
         }
     }
 
@@ -161,6 +176,17 @@ impl Metrics {
         }
         revision.codes.lock().unwrap_or_else(PoisonError::into_inner).insert((protocol.as_str(), code));
         self.requests.get_or_create(&target.with(protocol, code)).inc();
+    }
+
+    /// Counts a request that came in. It ends in exactly one of [`Self::answered`], [`Self::answered_by_gateway`] and
+    /// [`Self::cancelled`].
+    pub(crate) fn received(&self, protocol: Protocol) {
+        self.received.get_or_create(&ProtocolLabels { protocol: protocol.as_str() }).inc();
+    }
+
+    /// Counts a request whose client went away before it had all of its answer.
+    pub(crate) fn cancelled(&self, protocol: Protocol) {
+        self.cancelled.get_or_create(&ProtocolLabels { protocol: protocol.as_str() }).inc();
     }
 
     /// Counts a request that reached no service.
@@ -203,10 +229,10 @@ pub(crate) struct ServiceMetrics {
     pub retries: Counter,
     /// Requests that waited for a replica.
     pub held: Counter,
-    /// What the controller is told.
-    pub counts: ServiceCounts,
     /// Replicas that are ejected.
     pub outliers: OutlierMetrics,
+    /// What the controller is told.
+    pub counts: ServiceCounts,
 }
 
 /// What is counted per revision.

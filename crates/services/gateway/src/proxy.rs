@@ -10,7 +10,7 @@ use daemon::{
     link::{self, LinkError},
     telemetry::Span,
 };
-use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::{Instant, timeout_at};
 
@@ -162,6 +162,8 @@ impl Gateway {
                 return Err(no_revision(&call.service.name, &revision));
             }
             if let Some(found) = pick(call, avoid) {
+                let waited_ms = deadline::to_ms(found.at + HOLD_MAX - until);
+                tracing::debug!(service = %call.service.name, waited_ms, "a request that waited goes on");
                 return Ok(found);
             }
             if Instant::now() >= until {
@@ -196,7 +198,8 @@ impl Gateway {
         let answer = answer?;
         let tee = self.mirror(call, &answer, began.elapsed());
         let exchange = self.exchange(call, found, (busy, span), &answer);
-        Ok(answer.map(|body| DownBody::of_replica(body, exchange, tee)))
+        let deadline = call.deadline;
+        Ok(answer.map(|body| DownBody::of_replica(self.answers.begin(body, exchange), deadline, tee)))
     }
 
     /// Looks at the head of an answer: whether it is one, and what of it reaches the client.
@@ -241,7 +244,12 @@ impl Gateway {
             shares,
             spans: [std::mem::take(&mut call.span), span.clone()],
         };
-        Box::new(Exchange::new(begun, Arc::clone(&self.metrics), answer))
+        let mut exchange = Exchange::new(begun, Arc::clone(&self.metrics), answer);
+        if call.head.method == Method::HEAD {
+            // There is nothing to send of the body whose length is told.
+            exchange.note_whole();
+        }
+        Box::new(exchange)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The door: what every request goes through, in order. Who asks, whether they may, whether there is room, and then to whom.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -33,10 +34,11 @@ use crate::{
     config::Limits,
     deadline,
     error::{Kind, Protocol, Refusal, Side},
-    exchange::Shares,
+    exchange::{self, Shares, Unanswered},
     gather::{self, Question},
     headers::{self, Identity},
     index::{self, Index},
+    inflate::Coding,
     limit::{self, Counter, Share},
     merge::{self, Merged},
     metrics::Metrics,
@@ -45,6 +47,7 @@ use crate::{
     peek::{self, PREFIX_LEN, Prefix, WINDOW_BYTES_MAX},
     proxy::{self, Call, no_revision, no_service},
     route::{self, GrpcMethod, ModelRoute, NoRoute, Route},
+    sending::Answers,
     table::{Aim, Service, Table, Tables},
 };
 
@@ -52,6 +55,8 @@ mod embeddings;
 
 /// Time for the first message of a gRPC call to arrive where the client names none: it must be there before the service is known.
 pub(crate) const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(60);
+/// Of a version that is none, as far as a refusal repeats it.
+const VERSION_CHARS_MAX: usize = 64;
 /// What is read of a refused request's body, so that its client reads the refusal and not a reset connection.
 const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(10);
@@ -75,12 +80,14 @@ pub(crate) struct Gateway {
     pub in_flight: Counter,
     /// Bytes of bodies held.
     pub held_bytes: Counter,
-    /// Word that a service without any replica is asked, for the controller to know at once.
-    pub missed: Arc<Notify>,
+    /// Answers on their way.
+    pub answers: Arc<Answers>,
     /// Copies of requests under way to shadows.
     pub mirrors: Counter,
     /// Word that a replica fails again and again.
     pub outliers: Arc<Alarm>,
+    /// Word that a service without any replica is asked, for the controller to know at once.
+    pub missed: Arc<Notify>,
 }
 
 /// The door as a service.
@@ -121,10 +128,17 @@ impl Gateway {
         // A client that waits to be asked for its body is not asked for it.
         let lingers = head.version < Version::HTTP_2 && !head.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
+        let unanswered = Unanswered::new(&self.metrics, protocol);
         let answered = match protocol {
             Protocol::Rest => self.rest(&asked, head, &mut body).await,
             Protocol::Grpc => self.grpc(&asked, head, &mut body).await,
         };
+        unanswered.answered();
+        if let Ok(own) = answered.as_ref()
+            && !own.body().is_of_replica()
+        {
+            self.metrics.answered_by_gateway(protocol, exchange::code(protocol, own));
+        }
         let mut response = answered.unwrap_or_else(|refusal| {
             if let Some(body) = body.filter(|body| lingers && !body.is_end_stream()) {
                 self.linger(body);
@@ -194,7 +208,7 @@ impl Gateway {
                 Ok(own::json(whole.to_string()))
             }
             Route::RepositoryIndex => {
-                let wanted = Box::pin(self.index_wanted(Protocol::Rest, body)).await?;
+                let wanted = Box::pin(self.index_wanted(Protocol::Rest, Coding::Identity, body)).await?;
                 let entries = index::entries(&table, key, wanted);
                 Ok(own::json(serde_json::to_vec(&entries).unwrap_or_default()))
             }
@@ -211,8 +225,9 @@ impl Gateway {
             }
             Route::Model(route) => {
                 let (service, aim) = find(&table, key, route, &head.headers)?;
+                // A replica says itself that it is ready; while there is none, nobody is woken by the question.
                 if route.ready && service.target(aim).is_none_or(|target| target.upstreams.is_empty()) {
-                    return Ok(own::health("ready", false));
+                    return Ok(own::health("ready", service.answers(aim)));
                 }
                 drop(table);
                 let infers = route.action == Action::Infer;
@@ -264,7 +279,7 @@ impl Gateway {
                 None => Err(Refusal::new(Kind::Malformed, "there is no message")),
             },
             GrpcMethod::RepositoryIndex => {
-                let wanted = Box::pin(self.index_wanted(Protocol::Grpc, body)).await?;
+                let wanted = Box::pin(self.index_wanted(Protocol::Grpc, Coding::of(&head.headers)?, body)).await?;
                 let models = index::entries(&table, key, wanted);
                 Ok(own::grpc(&Index { models }.encode_to_vec()))
             }
@@ -285,13 +300,15 @@ impl Gateway {
     ) -> Result<Response<DownBody>, Refusal> {
         let asked_for = head.headers.get(headers::GRPC_TIMEOUT).map(|value| deadline::grpc(value.as_bytes()));
         let asked_for = asked_for.transpose().map_err(|error| Refusal::new(Kind::Malformed, error.to_string()))?;
+        let coding = Coding::of(&head.headers)?;
         self.check_declared(body.as_ref())?;
         let gateway = self.admit()?;
         let first = asked.started + asked_for.unwrap_or(FIRST_MESSAGE_TIME).min(FIRST_MESSAGE_TIME);
         let payload = self.read(Protocol::Grpc, body, first).await?;
         let (service, aim) = {
             let window = payload.held().map(|held| held.window(PREFIX_LEN + WINDOW_BYTES_MAX)).unwrap_or_default();
-            let model = peek_model(&window)?;
+            let message = message(&window, coding)?;
+            let model = peek_model(&message)?;
             let action = method.action().unwrap_or(Action::Infer);
             let version = (!model.version.is_empty()).then_some(model.version);
             // The key is looked up again, in the configuration that also names the service.
@@ -306,7 +323,7 @@ impl Gateway {
         }
         let unready = service.target(aim).is_none_or(|target| target.upstreams.is_empty());
         if method == GrpcMethod::ModelReady && unready {
-            return Ok(own::grpc_flag(false));
+            return Ok(own::grpc_flag(service.answers(aim)));
         }
         let deadline = asked.started + asked_for.map_or(service.timeout, |time| time.min(service.timeout));
         let shares = Shares { gateway: Some(gateway), service: Some(admit_to(&service)?), replica: None };
@@ -444,13 +461,25 @@ fn find(
         if infers { authorise(key, Action::Preview, Some(name)).map_err(|_| refusal) } else { Err(refusal) }
     })?;
     let service = table.service(name).ok_or_else(|| no_service(name))?;
-    let revision = Some(version).filter(|version| version.bytes().all(|byte| byte.is_ascii_digit()));
-    let revision = revision.and_then(|version| version.parse().ok()).map(Revision);
+    if !version.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(no_number(name, version));
+    }
+    let revision = version.parse().ok().map(Revision);
     let revision = revision.filter(|revision| service.has(*revision)).ok_or_else(|| no_revision(name, &version))?;
     if infers {
         may_ask(key, service, revision)?;
     }
     Ok((Arc::clone(service), Aim { revision: Some(revision), ticket: None }))
+}
+
+/// What a client is told whose version is no number. Published clients of Triton look for the first words as they are.
+fn no_number(name: &str, version: &str) -> Refusal {
+    let version: String = version.chars().take(VERSION_CHARS_MAX).collect();
+    let text = format!(
+        "failed to get model version from specified version string '{version}': revisions of `{name}` are numbers, leave the \
+         version out for the newest"
+    );
+    Refusal::new(Kind::NotFound, text)
 }
 
 /// A revision that requests reach anyway is asked by its number with `infer:`, any other with `preview:`.
@@ -477,20 +506,18 @@ fn admit_to(service: &Service) -> Result<Share, Refusal> {
     service.in_flight.take(1, max).ok_or_else(busy)
 }
 
-/// The first message in `window`, as far as it is there.
-pub(crate) fn message(window: &[u8]) -> Result<&[u8], Refusal> {
+/// The first message in `window`, as far as it is there and routing looks at it.
+pub(crate) fn message(window: &[u8], coding: Coding) -> Result<Cow<'_, [u8]>, Refusal> {
     let prefix = Prefix::read(window).ok_or_else(|| Refusal::new(Kind::Malformed, "there is no message"))?;
-    if prefix.compressed {
-        return Err(Refusal::new(Kind::Unimplemented, "compressed messages are not read: send them as they are"));
-    }
     let message = window.get(PREFIX_LEN..).unwrap_or_default();
     let len = usize::try_from(prefix.len).unwrap_or(usize::MAX);
-    Ok(message.get(..len).unwrap_or(message))
+    let message = message.get(..len).unwrap_or(message);
+    if prefix.compressed { coding.beginning(message, WINDOW_BYTES_MAX) } else { Ok(Cow::Borrowed(message)) }
 }
 
-fn peek_model(window: &[u8]) -> Result<peek::Model<'_>, Refusal> {
+fn peek_model(message: &[u8]) -> Result<peek::Model<'_>, Refusal> {
     let malformed = |text: String| Refusal::new(Kind::Malformed, text);
-    let model = peek::model(message(window)?).map_err(|error| malformed(error.to_string()))?;
+    let model = peek::model(message).map_err(|error| malformed(error.to_string()))?;
     if model.name.is_empty() {
         return Err(malformed("the message names no model: set the model's name, and write it first".to_owned()));
     }

@@ -81,6 +81,8 @@ pub(crate) struct Service {
     pub timeout_headers: (HeaderValue, HeaderValue),
     /// Requests that one replica works on.
     pub container_concurrency: Option<u32>,
+    /// Whether a request that finds no replica starts one.
+    pub wakes: bool,
     /// Requests in flight; shared by all configurations that have the service.
     pub in_flight: Counter,
     /// What is counted.
@@ -201,6 +203,7 @@ impl Service {
                 grpc_timeout.unwrap_or(HeaderValue::from_static("60S")),
             ),
             container_concurrency: route.container_concurrency,
+            wakes: route.wakes,
             in_flight: before.map(|service| service.in_flight.clone()).unwrap_or_default(),
             metrics: before.map_or_else(made, |service| Arc::clone(&service.metrics)),
             default_revision: route.default_revision,
@@ -280,7 +283,13 @@ impl Service {
 
     /// Whether a request that names no revision would be answered.
     pub(crate) fn is_ready(&self) -> bool {
-        self.target(Aim::default()).is_some_and(|target| !target.upstreams.is_empty())
+        self.answers(Aim::default())
+    }
+
+    /// Whether a request would be answered: by a replica, or by one that it starts.
+    pub(crate) fn answers(&self, aim: Aim) -> bool {
+        let default = aim.revision.is_none_or(|revision| self.default_revision == Some(revision));
+        self.target(aim).is_some_and(|target| !target.upstreams.is_empty() || (self.wakes && default))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The gateway as its clients see it: real sockets, replicas and a controller of the tests' own.
 
 mod auth;
+mod counting;
 mod embeddings;
 mod forwarding;
 mod gather;
@@ -13,6 +14,7 @@ mod retries;
 mod shadow;
 mod smuggling;
 mod split;
+mod stalls;
 mod support;
 mod traces;
 mod windows;

@@ -1,5 +1,6 @@
 //! The contract of one model as an OpenAPI 3.1 document, made from its signature. Pure.
 
+use half::{bf16, f16};
 use inference::{Datatype, InferResponse, ModelMetadata, OutputEncoding, TensorSpec, binary};
 use serde_json::{Map, Value, json};
 
@@ -16,6 +17,9 @@ pub struct Example {
     request: Value,
     response: Value,
 }
+
+/// RFC 4648, 4: whole groups, then what is left with padding and no bits beyond the last byte.
+const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
 
 /// The errors that every operation may give: status, name, what it means.
 const ERRORS: [(&str, &str, &str); 9] = [
@@ -256,11 +260,33 @@ fn element(datatype: Datatype) -> Value {
         Datatype::Int16 => whole(i16::MIN.into(), i16::MAX.unsigned_abs().into()),
         Datatype::Int32 => whole(i32::MIN.into(), i32::MAX.unsigned_abs().into()),
         Datatype::Int64 => whole(i64::MIN, i64::MAX.unsigned_abs()),
-        Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64 => {
-            json!({ "anyOf": [{ "type": "number" }, { "enum": ["NaN", "Infinity", "-Infinity"] }] })
+        Datatype::Fp16 => {
+            real(Some(beyond(f16::MAX.to_f64(), f16::MANTISSA_DIGITS)), ["exclusiveMinimum", "exclusiveMaximum"])
         }
+        Datatype::Bf16 => {
+            real(Some(beyond(bf16::MAX.to_f64(), bf16::MANTISSA_DIGITS)), ["exclusiveMinimum", "exclusiveMaximum"])
+        }
+        Datatype::Fp32 => real(Some(beyond(f32::MAX.into(), f32::MANTISSA_DIGITS)), ["minimum", "maximum"]),
+        Datatype::Fp64 => real(None, [""; 2]),
         Datatype::Bytes => json!({ "type": "string" }),
     }
+}
+
+/// Where numbers begin to round to infinity: half of the last digit beyond the largest number, whose mantissa is `digits` ones.
+fn beyond(largest: f64, digits: u32) -> f64 {
+    largest + largest / (2_f64.powi(i32::try_from(digits + 1).unwrap_or(i32::MAX)) - 2.0)
+}
+
+/// A number up to `beyond`, or what JSON's numbers lack.
+///
+/// Halves are rounded from FP64, where the bound itself is infinity. FP32 is rounded from the digits, and the digits that programs write
+/// for the bound in FP64 are a little less than it.
+fn real(beyond: Option<f64>, [least, most]: [&str; 2]) -> Value {
+    let number = match beyond {
+        Some(beyond) => json!({ "type": "number", least: -beyond, most: beyond }),
+        None => json!({ "type": "number" }),
+    };
+    json!({ "anyOf": [number, { "enum": ["NaN", "Infinity", "-Infinity"] }] })
 }
 
 /// One element in the V1 protocol, where bytes that are not text have a form of their own.
@@ -270,7 +296,7 @@ fn element_v1(datatype: Datatype) -> Value {
     }
     let encoded = json!({
         "type": "object", "required": ["b64"], "additionalProperties": false,
-        "properties": { "b64": { "type": "string", "contentEncoding": "base64" } },
+        "properties": { "b64": { "type": "string", "contentEncoding": "base64", "pattern": BASE64 } },
     });
     json!({ "anyOf": [{ "type": "string" }, encoded] })
 }
@@ -292,12 +318,19 @@ fn predict_request(inputs: &[TensorSpec]) -> Value {
         [input] => json!({ "anyOf": [value(input, outer), named(inputs, outer)] }),
         _ => named(inputs, outer),
     };
+    let mut instances = json!({ "type": "array", "items": either(1) });
+    // The first dimension counts the rows; a model that fixes it takes so many and no others.
+    let rows = inputs.iter().filter_map(|input| input.shape.first()).find(|rows| **rows >= 0);
+    if let (Some(rows), Some(instances)) = (rows, instances.as_object_mut()) {
+        instances.insert("minItems".to_owned(), json!(rows));
+        instances.insert("maxItems".to_owned(), json!(rows));
+    }
     json!({
         "type": "object",
         "oneOf": [{ "required": ["instances"] }, { "required": ["inputs"] }],
         "properties": {
             "signature_name": { "const": "serving_default" },
-            "instances": { "type": "array", "items": either(1) },
+            "instances": instances,
             "inputs": either(0),
         },
     })
@@ -348,6 +381,20 @@ mod tests {
         assert_eq!(rows["properties"]["label"]["type"], "integer");
         assert_eq!(rows["properties"]["word"]["maxItems"], 2);
         assert_eq!(document["paths"]["/v2/models/iris/infer"]["post"]["operationId"], "iris.infer");
+    }
+
+    #[test]
+    fn what_is_refused_is_no_part_of_the_contract() {
+        let fixed = vec![spec("x", Datatype::Fp32, &[2, 1]), spec("s", Datatype::Bytes, &[2])];
+        let request = predict_request(&fixed);
+        let instances = &request["properties"]["instances"];
+        assert_eq!((&instances["minItems"], &instances["maxItems"]), (&json!(2), &json!(2)));
+        let row = &instances["items"]["properties"];
+        let most = row["x"]["items"]["anyOf"][0]["maximum"].as_f64().unwrap();
+        assert_eq!(most, f64::from(f32::MAX) + 2_f64.powi(103));
+        assert_eq!(element(Datatype::Fp16)["anyOf"][0]["exclusiveMaximum"].as_f64(), Some(65520.0));
+        assert_eq!(row["s"]["anyOf"][1]["properties"]["b64"]["pattern"], BASE64);
+        assert_eq!(element(Datatype::Fp64)["anyOf"][0], json!({ "type": "number" }));
     }
 
     #[test]

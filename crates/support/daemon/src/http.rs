@@ -31,9 +31,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{BoxError, Supervisor, link};
 
-use self::opening::Version;
+use self::{full::Refuser, opening::Version, patience::Patient};
 
+mod full;
 mod opening;
+mod patience;
 mod pause;
 
 pub use pause::{PAUSE_MAX, Pause, Stalled};
@@ -45,7 +47,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bounds on what a client may make a server hold.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Connections at a time; the next one waits in the kernel's queue.
+    /// Connections at a time. Over TCP one more is told so, and closed; on a Unix socket it waits in the kernel's queue.
     pub connections_max: usize,
     /// Bytes of a request's headers, HTTP/1.1 and HTTP/2.
     pub header_bytes_max: u32,
@@ -265,11 +267,15 @@ where
     B::Error: Into<BoxError>,
 {
     let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let refuser = Refuser::new();
     let stop = supervisor.stopping();
     loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&permits).acquire_owned() => permit?,
-            () = stop.cancelled() => return Ok(()),
+        let permit = match &listener {
+            Listener::Unix(..) => tokio::select! {
+                permit = Arc::clone(&permits).acquire_owned() => Some(permit?),
+                () = stop.cancelled() => return Ok(()),
+            },
+            Listener::Tcp(_) | Listener::Tls(..) => None,
         };
         let accepted = tokio::select! {
             accepted = accept(&listener) => accepted,
@@ -290,6 +296,12 @@ where
             tracing::warn!("refused a connection of another user");
             continue;
         }
+        let Some(permit) = permit.or_else(|| Arc::clone(&permits).try_acquire_owned().ok()) else {
+            if let Connection::Tcp(stream) = connection {
+                refuser.refuse(stream, &supervisor);
+            }
+            continue;
+        };
         let (service, links, supervising) = (service.clone(), links.clone(), supervisor.clone());
         supervisor.spawn_connection(async move {
             let _permit = permit;
@@ -403,13 +415,16 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
+    let closed = CancellationToken::new();
+    let stream = Patient::half(stream, closed.clone());
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // It runs from the end of the request before: it also closes connections that are idle.
         .header_read_timeout(limits.header_timeout)
         .max_header_size(usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX))
         .serve_connection(TokioIo::new(stream), service);
-    until_stopped(connection, stop).await
+    // A client that has closed its side asks nothing more: the connection is over with the answer.
+    until_stopped(connection, (stop, closed)).await
 }
 
 async fn serve_two<T, S, B>(
@@ -433,12 +448,12 @@ where
         .adaptive_window(true)
         .keep_alive_interval(Some(PING_EVERY))
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    until_stopped(connection, stop).await
+        .serve_connection(TokioIo::new(Patient::new(stream)), service);
+    until_stopped(connection, (stop, CancellationToken::new())).await
 }
 
-/// Drives a connection until its client ends it; after `stop` it finishes the requests that have begun.
-async fn until_stopped<C>(connection: C, stop: CancellationToken) -> Result<(), BoxError>
+/// Drives a connection until its client ends it; after `stop` or `closed` it finishes the requests that have begun.
+async fn until_stopped<C>(connection: C, (stop, closed): (CancellationToken, CancellationToken)) -> Result<(), BoxError>
 where
     C: GracefulConnection,
     C::Error: Into<BoxError>,
@@ -446,7 +461,7 @@ where
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = async { tokio::select! { () = stop.cancelled() => {}, () = closed.cancelled() => {} } } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

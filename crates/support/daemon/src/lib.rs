@@ -1,6 +1,7 @@
 //! What every process of Berth stands on: telemetry, supervised tasks, HTTP serving over TCP, TLS and Unix sockets, drain.
 
 pub mod assignment;
+pub mod files;
 pub mod http;
 pub mod link;
 pub mod listen;

@@ -60,7 +60,8 @@ A manifest, with every field that may be left out marked:
     name: spam
   spec:
     predictor:
-      minReplicas: 2                          # optional
+      minReplicas: 2                          # optional; 0 lets an idle service go
+      maxReplicas: 4                          # optional; as many as the load needs
       containerConcurrency: 8                 # optional
       timeout: 30                             # optional, seconds
       model:

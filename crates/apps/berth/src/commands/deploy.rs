@@ -193,6 +193,9 @@ fn new(name: ServiceName) -> InferenceService {
     let predictor = Predictor {
         model,
         min_replicas: None,
+        max_replicas: None,
+        scale_metric: None,
+        scale_target: None,
         container_concurrency: None,
         timeout: None,
         batcher: None,
@@ -202,7 +205,7 @@ fn new(name: ServiceName) -> InferenceService {
         api_version: API_VERSION.to_owned(),
         kind: "InferenceService".to_owned(),
         metadata: ObjectMeta::named(name),
-        spec: InferenceServiceSpec { predictor, traffic: None, rollout: None, shadow: None },
+        spec: InferenceServiceSpec { predictor, traffic: None, rollout: None, shadow: None, slo: None },
         status: None,
     }
 }

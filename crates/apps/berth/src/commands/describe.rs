@@ -6,6 +6,7 @@ use client::EventQuery;
 use resources::{
     event::Event,
     inference_service::{InferenceService, ResourceList, TIMEOUT_SECONDS_DEFAULT},
+    scaling::Bounds,
     status::{InferenceServiceStatus, ReplicaPhase},
 };
 use serde_json::json;
@@ -76,6 +77,8 @@ fn head(
         ("Traffic", traffic(status)),
         ("Shadow", mirrored),
         ("Replicas", format!("{} wanted, {ready} ready", predictor.min_replicas.unwrap_or(1))),
+        ("Replicas", replicas(service, status, ready)),
+        ("Scaling", scaling(service, status)),
         (
             "Concurrency",
             predictor.container_concurrency.map_or_else(|| "no limit".to_owned(), |n| format!("{n} per replica")),
@@ -89,6 +92,23 @@ fn head(
         text.push_str(&format!("{:<14}{value}\n", format!("{label}:")));
     }
     text
+}
+
+/// `3 wanted, 2 ready`.
+fn replicas(service: &InferenceService, status: &InferenceServiceStatus, ready: usize) -> String {
+    let wanted = status.scale.as_ref().map_or(Bounds::of(&service.spec).min, |scale| scale.desired);
+    format!("{wanted} wanted, {ready} ready")
+}
+
+/// `0 to 8 replicas; 12.0 requests/s, …`.
+fn scaling(service: &InferenceService, status: &InferenceServiceStatus) -> String {
+    let bounds = Bounds::of(&service.spec);
+    if !bounds.scales() {
+        return "fixed".to_owned();
+    }
+    let reason = status.scale.as_ref().map(|scale| scale.reason.as_str()).filter(|reason| !reason.is_empty());
+    let reason = reason.map_or_else(String::new, |reason| format!("; {}", printable(reason)));
+    format!("{} to {} replicas{reason}", bounds.min, bounds.max)
 }
 
 /// `10 % to revision 2, 90 % to revision 1`.

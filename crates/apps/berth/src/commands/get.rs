@@ -7,6 +7,7 @@ use resources::{
     condition::{ConditionKind, ConditionStatus},
     inference_service::InferenceService,
     manifest::LIST_KIND,
+    scaling::Bounds,
     status::ReplicaPhase,
 };
 use serde_json::json;
@@ -93,7 +94,7 @@ fn row(out: Output, service: &InferenceService, now_ms: u64) -> Vec<String> {
     let mut row = vec![
         service.metadata.name.to_string(),
         out.toned(&word, tone),
-        format!("{ready}/{}", predictor.min_replicas.unwrap_or(1)),
+        format!("{ready}/{}", status.scale.as_ref().map_or(Bounds::of(&service.spec).min, |scale| scale.desired)),
         or_none(status.latest_ready_revision.map(|revision| revision.to_string())),
         rollout::shares(&status.traffic),
         restarts.to_string(),

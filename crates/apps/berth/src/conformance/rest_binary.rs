@@ -56,18 +56,18 @@ pub(super) async fn run(target: &Target, model: &Model, recorder: &mut Recorder)
 
     let sent = send(target, model, binary_request(model, json!({})), -1).await;
     recorder.record(
-        extension("rest.binary.error.short", "fewer bytes than the inputs say is a 4xx with an error text"),
+        extension("rest.binary.error.short", "fewer bytes than the inputs say is an error with its text"),
         refused(sent),
     );
     let sent = send(target, model, binary_request(model, json!({})), 1).await;
     recorder.record(
-        extension("rest.binary.error.long", "more bytes than the inputs say is a 4xx with an error text"),
+        extension("rest.binary.error.long", "more bytes than the inputs say is an error with its text"),
         refused(sent),
     );
     let length = [("inference-header-content-length", "99999999".to_owned())];
     let sent = target.send(Method::POST, &model.path("/infer"), &length, body::request(model).to_string().into()).await;
     recorder.record(
-        extension("rest.binary.error.length", "a header length beyond the body is a 4xx with an error text"),
+        extension("rest.binary.error.length", "a header length beyond the body is an error with its text"),
         refused(sent),
     );
 }

@@ -1,4 +1,4 @@
-//! REST: what is wrong gets a 4xx with an error text, and the server stays up.
+//! REST: what is wrong gets an error status with a text, and the server stays up.
 
 use serde_json::{Value, json};
 
@@ -14,21 +14,44 @@ const TENSOR_DATA: &str = "inference_rest.md, Tensor Data";
 
 pub(super) async fn run(target: &Target, model: &Model, recorder: &mut Recorder) {
     unknown_names(target, model, recorder).await;
+    let mut faults = Vec::new();
     for (id, level, title, clause, request) in wrong_requests(model) {
         let answer = target.post(&model.path("/infer"), request).await;
+        if answer.as_ref().is_ok_and(|answer| answer.status >= 500) {
+            faults.push(id);
+        }
         recorder.record(Check { id, level, title, clause }, refused(answer));
     }
+    let check = Check {
+        id: "rest.error.status",
+        level: Level::Optional,
+        title: "wrong requests are the client's fault: 4xx, not 5xx",
+        clause: ERRORS,
+    };
+    recorder.record(check, ensure(faults.is_empty(), || format!("5xx for {}", faults.join(", "))));
+}
+
+/// What ends careless servers, and whether it did: to be run when all else is known.
+pub(super) async fn last(target: &Target, model: &Model, recorder: &mut Recorder) {
+    let check = Check {
+        id: "rest.error.huge_shape",
+        level: Level::Required,
+        title: "a shape whose product overflows is an error with its text",
+        clause: TENSOR_DATA,
+    };
+    let request = body::request_changed(model, "shape", json!([u64::MAX, u64::MAX])).to_string();
+    recorder.record(check, refused(target.post(&model.path("/infer"), request).await));
     alive(target, recorder).await;
 }
 
-/// 4xx, with `{"error": "…"}`.
+/// An error status, "typically 400", with `{"error": "…"}`.
 pub(super) fn refused(answer: Result<Answer, String>) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => return Outcome::Fail(error),
     };
-    if !(400..500).contains(&answer.status) {
-        return Outcome::Fail(format!("expected 4xx, got {}", answer.excerpt()));
+    if !(400..600).contains(&answer.status) {
+        return Outcome::Fail(format!("expected an error, got {}", answer.excerpt()));
     }
     match answer.json() {
         Ok(body) => ensure(body.get("error").is_some_and(Value::is_string), || {
@@ -43,14 +66,14 @@ async fn unknown_names(target: &Target, model: &Model, recorder: &mut Recorder) 
     let body = body::request(model).to_string();
     let answer = target.post("/v2/models/no-such-model-anywhere/infer", body.clone()).await;
     recorder.record(
-        check("rest.error.unknown_model", "inference of a model that is not there is a 4xx with an error text", ERRORS),
+        check("rest.error.unknown_model", "inference of a model that is not there is an error with its text", ERRORS),
         refused(answer),
     );
     let answer = target.get("/v2/models/no-such-model-anywhere").await;
     recorder.record(
         check(
             "rest.error.unknown_metadata",
-            "metadata of a model that is not there is a 4xx with an error text",
+            "metadata of a model that is not there is an error with its text",
             METADATA_ERRORS,
         ),
         refused(answer),
@@ -67,7 +90,7 @@ async fn unknown_names(target: &Target, model: &Model, recorder: &mut Recorder) 
         recorder.record(
             check(
                 "rest.error.unknown_version",
-                "inference of a version that is not there is a 4xx with an error text",
+                "inference of a version that is not there is an error with its text",
                 ERRORS,
             ),
             refused(answer),
@@ -90,11 +113,11 @@ fn not_requests() -> Vec<Wrong> {
     let deep = "[".repeat(DEPTH) + &"]".repeat(DEPTH);
     let required = |id, title, body: &str| (id, Level::Required, title, ERRORS, body.to_owned());
     vec![
-        required("rest.error.not_json", "a body that is not JSON is a 4xx with an error text", "{\"inputs\": ["),
-        required("rest.error.not_object", "a body that is not an object is a 4xx with an error text", "[]"),
-        required("rest.error.empty", "an empty body is a 4xx with an error text", ""),
-        required("rest.error.no_inputs", "a request without `inputs` is a 4xx with an error text", "{}"),
-        required("rest.error.deep", "a body nested 100,000 deep is a 4xx with an error text", &deep),
+        required("rest.error.not_json", "a body that is not JSON is an error with its text", "{\"inputs\": ["),
+        required("rest.error.not_object", "a body that is not an object is an error with its text", "[]"),
+        required("rest.error.empty", "an empty body is an error with its text", ""),
+        required("rest.error.no_inputs", "a request without `inputs` is an error with its text", "{}"),
+        required("rest.error.deep", "a body nested 100,000 deep is an error with its text", &deep),
     ]
 }
 
@@ -104,12 +127,12 @@ fn wrong_names(model: &Model) -> Vec<Wrong> {
     let output = body::request_with(model, "outputs", json!([{"name": "no such output"}]));
     let nameless = body::request_changed(model, "name", Value::Null);
     let case = |id, level, title, body: Value| (id, level, title, ERRORS, body.to_string());
-    let unknown_input = "an input that the model does not have is a 4xx with an error text";
-    let unknown_output = "an output that the model does not have is a 4xx with an error text";
+    let unknown_input = "an input that the model does not have is an error with its text";
+    let unknown_output = "an output that the model does not have is an error with its text";
     vec![
         case("rest.error.unknown_input", Level::Required, unknown_input, input),
         case("rest.error.unknown_output", Level::Required, unknown_output, output),
-        case("rest.error.no_name", Level::Optional, "an input without a name is a 4xx with an error text", nameless),
+        case("rest.error.no_name", Level::Optional, "an input without a name is an error with its text", nameless),
     ]
 }
 
@@ -121,27 +144,22 @@ fn wrong_data(model: &Model) -> Vec<Wrong> {
     vec![
         required(
             "rest.error.datatype",
-            "a datatype that does not exist is a 4xx with an error text",
+            "a datatype that does not exist is an error with its text",
             changed("datatype", json!("FP33")),
         ),
         required(
             "rest.error.count",
-            "data with more elements than the shape says is a 4xx with an error text",
+            "data with more elements than the shape says is an error with its text",
             changed("data", Value::Array(vec![json!(1); elements + 1])),
         ),
         required(
             "rest.error.negative_shape",
-            "a negative dimension is a 4xx with an error text",
+            "a negative dimension is an error with its text",
             changed("shape", json!([-1])),
         ),
         required(
-            "rest.error.huge_shape",
-            "a shape whose product overflows is a 4xx with an error text",
-            changed("shape", json!([u64::MAX, u64::MAX])),
-        ),
-        required(
             "rest.error.element",
-            "an element that is no value of the datatype is a 4xx with an error text",
+            "an element that is no value of the datatype is an error with its text",
             changed("data", json!([{"a": 1}])),
         ),
     ]

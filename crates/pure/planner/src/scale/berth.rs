@@ -73,6 +73,13 @@ impl Default for State {
     }
 }
 
+impl State {
+    /// So many replicas run, and what for is not known.
+    pub(super) fn begun(now_ms: u64, replicas: u32) -> Self {
+        Self { needed: VecDeque::from([(now_ms, replicas)]), busy_at_ms: now_ms, last: replicas, ..Self::default() }
+    }
+}
+
 /// The parts of a decision, for its sentence.
 struct Parts {
     level: Level,
@@ -90,10 +97,11 @@ pub(super) fn decide(spec: &Spec, seen: &Observed<'_>, state: &mut State) -> Dec
     if level.now > 0.0 || seen.held > 0 {
         state.busy_at_ms = seen.now_ms;
     }
-    if spec.min_replicas == 0 && seen.now_ms.saturating_sub(state.busy_at_ms) >= spec.stable_ms {
+    if seen.now_ms.saturating_sub(state.busy_at_ms) >= spec.stable_ms {
+        // However wrong the guesses were lately: what does not come needs nothing.
         state.needed.clear();
         let reason = format!("no request for {} s", spec.stable_ms / 1000);
-        return Decision { replicas: 0, reason };
+        return Decision { replicas: spec.min_replicas.min(spec.max_replicas), reason };
     }
     let work = work(state);
     correct(spec, seen, work, state);

@@ -23,6 +23,7 @@ enum Event {
     Wish(u8, Option<Wish>),
     Window(u8, u32),
     Shadow(u8, Option<u32>),
+    Scale(u8, u32),
     Ready(usize),
     Exit(usize),
     Gone(usize),
@@ -37,6 +38,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0_u32..400).prop_map(Event::Pass),
         2 => (0_u8..3, 1_u32..5).prop_map(|(name, count)| Event::Deploy(name, count)),
         1 => (0_u8..3).prop_map(Event::Delete),
+        3 => (0_u8..3, 0_u32..6).prop_map(|(name, replicas)| Event::Scale(name, replicas)),
         2 => (0_u8..3, proptest::option::of(0_u32..=100)).prop_map(|(name, percent)| Event::Canary(name, percent)),
         2 => (0_u8..3, any::<bool>()).prop_map(|(name, by_steps)| Event::Rollout(name, by_steps)),
         1 => (0_u8..3, wish()).prop_map(|(name, wish)| Event::Wish(name, wish)),
@@ -113,6 +115,11 @@ fn happen(world: &mut World, event: &Event) {
         }
         Event::Window(name, errors) => second(world, &format!("s{name}"), *errors),
         Event::Shadow(name, percent) => world.shadow(&format!("s{name}"), *percent),
+        Event::Scale(name, replicas) => {
+            let name = format!("s{name}");
+            world.bounds(&name, 0, 6);
+            world.scale(&name, *replicas, "the load is what it is");
+        }
         Event::Ready(at) => {
             if let Some(id) = pick(world, *at, starting) {
                 world.ready(&id.0);
@@ -193,16 +200,19 @@ proptest! {
             for desired in [Some(newest).filter(|_| !back), stable].into_iter().flatten() {
                 prop_assert!(desired.completed);
                 let mine = running.iter().filter(|replica| replica.revision == desired.revision).count();
-                prop_assert_eq!(u32::try_from(mine).unwrap(), desired.min_replicas);
+                prop_assert_eq!(u32::try_from(mine).unwrap(), desired.replicas);
             }
-            let wanted = if back { 0 } else { newest.min_replicas } + stable.map_or(0, |stable| stable.min_replicas);
+            let wanted = if back { 0 } else { newest.replicas } + stable.map_or(0, |stable| stable.replicas);
             prop_assert_eq!(u32::try_from(running.len()).unwrap(), wanted);
             let route = world.routes.iter().find(|route| route.name == service.name).unwrap();
-            prop_assert_eq!(route.split.first().map_or(100, |share| share.percent), if stable.is_some() && !back { percent } else { 100 });
-            let mirrored = service.shadow_percent.filter(|_| stable.is_some());
-            prop_assert_eq!(route.shadow.map(|shadow| (shadow.revision, shadow.percent)), mirrored.map(|percent| (newest.revision, percent)));
-            let most = stable.filter(|_| percent <= 50).map_or(newest.revision, |stable| stable.revision);
-            prop_assert_eq!(route.default_revision, Some(most));
+            if !back && newest.replicas > 0 && stable.is_none_or(|stable| stable.replicas > 0) {
+                let share = if stable.is_some() { percent } else { 100 };
+                prop_assert_eq!(route.split.first().map_or(100, |share| share.percent), share);
+                let mirrored = service.shadow_percent.filter(|_| stable.is_some());
+                prop_assert_eq!(route.shadow.map(|shadow| (shadow.revision, shadow.percent)), mirrored.map(|percent| (newest.revision, percent)));
+                let most = stable.filter(|_| percent <= 50).map_or(newest.revision, |stable| stable.revision);
+                prop_assert_eq!(route.default_revision, Some(most));
+            }
             prop_assert_eq!(route.revisions.iter().map(|each| each.endpoints.len()).sum::<usize>(), running.len());
         }
     }

@@ -84,6 +84,9 @@ impl Player {
             ["restart"] => world.restart(),
             ["shadow", name, "none"] => world.shadow(name, None),
             ["shadow", name, percent] => world.shadow(name, Some(percent.parse().unwrap())),
+            ["bounds", name, min, max] => world.bounds(name, min.parse().unwrap(), max.parse().unwrap()),
+            ["scale", name, replicas] => world.scale(name, replicas.parse().unwrap(), tail),
+            ["held", name, count] => world.held(name, count.parse().unwrap()),
             ["delete", name] => {
                 world.input.services.iter_mut().find(|service| service.name.as_str() == *name).unwrap().deleting = true;
             }

@@ -6,6 +6,7 @@ use resources::{
     condition::{Condition, ConditionKind, ConditionStatus},
     histogram::Histogram,
     id::{BundleDigest, ReplicaId, Revision, ServiceName},
+    scaling::Bounds,
     snapshot::RouteService,
     window::RevisionWindow,
 };
@@ -159,6 +160,33 @@ impl World {
         }
     }
 
+    /// Sets the bounds of a service.
+    pub(crate) fn bounds(&mut self, name: &str, min: u32, max: u32) {
+        for service in self.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+            service.bounds = Bounds { min, max };
+            for desired in &mut service.revisions {
+                desired.replicas = service.bounds.clamp(desired.replicas);
+            }
+        }
+    }
+
+    /// Sets how many replicas the newest revision of a service is to have, and why.
+    pub(crate) fn scale(&mut self, name: &str, replicas: u32, why: &str) {
+        for service in self.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+            if let Some(newest) = service.revisions.last_mut() {
+                newest.replicas = replicas;
+                why.clone_into(&mut newest.why);
+            }
+        }
+    }
+
+    /// Sets how many requests wait for a service.
+    pub(crate) fn held(&mut self, name: &str, held: u32) {
+        for service in self.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+            service.held = held;
+        }
+    }
+
     pub(crate) fn replica(&mut self, id: &str) -> &mut ObservedReplica {
         let found = self.input.replicas.iter_mut().find(|replica| replica.id.0 == id);
         found.unwrap_or_else(|| panic!("no replica {id}"))
@@ -179,16 +207,21 @@ impl World {
                 rollout: None,
                 windows: Vec::new(),
                 outputs: Vec::new(),
+                bounds: Bounds { min: min_replicas, max: min_replicas.max(1) },
+                held: 0,
             });
             self.input.services.len() - 1
         });
         let service = &mut self.input.services[at];
+        let Bounds { min, max } = service.bounds;
+        service.bounds = Bounds { min: min.min(min_replicas), max: max.max(min_replicas) };
         let revision = Revision(service.revisions.last().map_or(1, |last| last.revision.0 + 1));
         service.revisions.push(DesiredRevision {
             revision,
             bundle: BundleDigest(format!("sha256:{revision}")),
             bundle_present: true,
-            min_replicas,
+            replicas: min_replicas,
+            why: String::new(),
             timeout_ms: 60_000,
             container_concurrency: None,
             shortfalls: Vec::new(),

@@ -65,6 +65,7 @@ pub(super) static PLACES: &[(&str, &Schema)] = &[
     ("", &INFERENCE_SERVICE),
     ("metadata", &METADATA),
     ("spec", &SPEC),
+    ("spec.slo", &SLO),
     ("spec.traffic", &TRAFFIC),
     ("spec.traffic.sticky", &STICKY),
     ("spec.rollout", &ROLLOUT),
@@ -105,6 +106,7 @@ pub(super) static SPEC: Schema = Schema {
         may("traffic", Kind::Object(&TRAFFIC)),
         may("rollout", Kind::Object(&ROLLOUT)),
         may("shadow", Kind::Object(&SHADOW)),
+        may("slo", Kind::Object(&SLO)),
     ],
     unsupported: &[
         ("transformer", "transform in the client, or in the model's graph"),
@@ -113,6 +115,8 @@ pub(super) static SPEC: Schema = Schema {
         ("canaryTrafficPercent", "write it under `predictor`"),
     ],
 };
+
+static SLO: Schema = Schema { fields: &[may("p99Ms", Kind::Integer)], unsupported: &[] };
 
 static TRAFFIC: Schema = Schema { fields: &[may("sticky", Kind::Object(&STICKY))], unsupported: &[] };
 
@@ -156,6 +160,9 @@ pub(super) static PREDICTOR: Schema = Schema {
     fields: &[
         must("model", Kind::Object(&MODEL)),
         may("minReplicas", Kind::Integer),
+        may("maxReplicas", Kind::Integer),
+        may("scaleMetric", Kind::Text),
+        may("scaleTarget", Kind::Integer),
         may("containerConcurrency", Kind::Integer),
         may("timeout", Kind::Integer),
         may("batcher", Kind::Object(&BATCHER)),
@@ -163,11 +170,8 @@ pub(super) static PREDICTOR: Schema = Schema {
     ],
     unsupported: &[
         ("name", REMOVE),
-        ("maxReplicas", NO_SCALING),
-        ("scaleTarget", NO_SCALING),
-        ("scaleMetric", NO_SCALING),
-        ("scaleMetricType", NO_SCALING),
-        ("autoScaling", NO_SCALING),
+        ("scaleMetricType", SCALES),
+        ("autoScaling", SCALES),
         ("logger", REMOVE),
         ("deploymentStrategy", "a new revision takes over once it is ready, or step by step with `spec.rollout`"),
         ("labels", "put them under `metadata`"),
@@ -251,7 +255,7 @@ static RESOURCE_LIST: Schema = Schema {
 };
 
 const REMOVE: &str = "remove it";
-const NO_SCALING: &str = "the number of replicas is `minReplicas`";
+const SCALES: &str = "write `maxReplicas`, and `scaleMetric` and `scaleTarget` or `slo.p99Ms`";
 const TO_ONNX: &str = "export the model to ONNX and write `model` with `modelFormat: {name: onnx}`";
 const NO_CONTAINERS: &str = "a replica is a process, not a container: remove it";
 const ONE_MACHINE: &str = "there is one machine: remove it";

@@ -82,17 +82,17 @@ fn unknown_fields_name_the_nearest() {
     );
     assert_eq!(
         changed("minReplicas", "zebra"),
-        "spec.predictor.zebra: unknown field `zebra`; known are `model`, `minReplicas`, `containerConcurrency`, `timeout`, `batcher`, \
-         `canaryTrafficPercent`"
+        "spec.predictor.zebra: unknown field `zebra`; known are `model`, `minReplicas`, `maxReplicas`, `scaleMetric`, `scaleTarget`, \
+         `containerConcurrency`, `timeout`, `batcher`, `canaryTrafficPercent`"
     );
 }
 
 #[test]
 fn fields_of_kserve_are_refused_by_name() {
     for (field, instead) in [
-        ("maxReplicas: 3", "minReplicas"),
+        ("autoScaling: {}", "maxReplicas"),
         ("logger: {mode: all}", "remove it"),
-        ("scaleMetric: rps", "minReplicas"),
+        ("scaleMetricType: Utilization", "scaleMetric"),
         ("sklearn: {storageUri: 's3://a'}", "export the model to ONNX"),
         ("serviceAccountName: a", "not a container"),
         ("nodeSelector: {}", "one machine"),
@@ -143,13 +143,25 @@ const WRONG: &[(&str, &str, &str)] = &[
         "minReplicas: -1",
         "spec.predictor.minReplicas: expected a whole number from 0, found the number `-1`",
     ),
-    ("minReplicas: 2", "minReplicas: 65", "spec.predictor.minReplicas: expected 1 to 64, found `65`"),
+    ("minReplicas: 2", "minReplicas: 65", "spec.predictor.minReplicas: expected 0 to 64, found `65`"),
     ("minReplicas: 2", "minReplicas: 9999999999", "spec.predictor.minReplicas: `9999999999` is too large"),
     (
         "minReplicas: 2",
-        "minReplicas: 0",
-        "spec.predictor.minReplicas: expected 1 or more, found `0`: scaling to zero is not supported yet",
+        "minReplicas: 2\n    maxReplicas: 1",
+        "spec.predictor.maxReplicas: expected 2 to 64, found `1`: it is the most replicas, `minReplicas` the fewest",
     ),
+    (
+        "minReplicas: 2",
+        "minReplicas: 0\n    maxReplicas: 0",
+        "spec.predictor.maxReplicas: expected 1 to 64, found `0`: it is the most replicas, `minReplicas` the fewest",
+    ),
+    (
+        "minReplicas: 2",
+        "scaleMetric: cpu",
+        "spec.predictor.scaleMetric: expected `concurrency` or `rps`, found `cpu`: that replicas are busy does not tell how \
+         many requests wait, which these count",
+    ),
+    ("minReplicas: 2", "scaleTarget: 0", "spec.predictor.scaleTarget: expected 1 to 1000000, found `0`"),
     (
         "minReplicas: 2",
         "batcher: {maxBatchSize: 0}",
@@ -244,12 +256,12 @@ fn every_error_of_every_document_is_told() {
          spec: expected fields, found a list\n\
          foo: unknown field `foo`; known are `apiVersion`, `kind`, `metadata`, `spec`, `status`"
     );
-    let two = format!("{}---\n{}---\n- 1\n", SPAM.replace("spec:", "spek:"), SPAM.replace("2\n", "0\n"));
+    let two = format!("{}---\n{}---\n- 1\n", SPAM.replace("spec:", "spek:"), SPAM.replace("2\n", "99\n"));
     assert_eq!(
         said(&two),
         "`spam`: spec: is missing: write `spec: {predictor: …}`\n\
          `spam`: spek: unknown field `spek`; did you mean `spec`?\n\
-         `spam`: spec.predictor.minReplicas: expected 1 or more, found `0`: scaling to zero is not supported yet\n\
+         `spam`: spec.predictor.minReplicas: expected 0 to 64, found `99`\n\
          document 3: manifest: expected fields, found a list"
     );
 }

@@ -8,12 +8,14 @@ use super::{
 use crate::{
     API_VERSION,
     inference_service::{
-        BATCH_LATENCY_MS_MAX, BATCH_SIZE_MAX, InferenceService, MODEL_FORMATS, Model, Predictor, REPLICAS_MAX,
-        ResourceRequirements, Shadow, Sticky, TIMEOUT_SECONDS_MAX,
+        BATCH_LATENCY_MS_MAX, BATCH_SIZE_MAX, InferenceService, InferenceServiceSpec, MODEL_FORMATS, Model, P99_MS_MAX,
+        Predictor, REPLICAS_MAX, ResourceRequirements, SCALE_METRICS, SCALE_TARGET_MAX, Shadow, Sticky,
+        TIMEOUT_SECONDS_MAX,
     },
     meta::ObjectMeta,
     quantity::{self, QuantityError},
     rollout::{Rollout, STEPS_MAX},
+    scaling::Pace,
 };
 
 /// Labels and annotations of one service, each: as many as a person keeps in mind, and more.
@@ -48,6 +50,7 @@ pub fn validate(service: &InferenceService) -> Vec<FieldError> {
     }
     metadata(&service.metadata, &mut wrong);
     predictor(&service.spec.predictor, &mut wrong);
+    scaling(&service.spec, &mut wrong);
     model(&service.spec.predictor.model, &mut wrong);
     if let Some(found) = service.spec.traffic.as_ref().and_then(|traffic| traffic.sticky.as_ref()) {
         sticky(found, &mut wrong);
@@ -104,6 +107,9 @@ fn metadata(meta: &ObjectMeta, wrong: &mut impl FnMut(&str, String)) {
     if bytes > ANNOTATION_BYTES_MAX {
         wrong("metadata.annotations", format!("has {bytes} bytes, more than {ANNOTATION_BYTES_MAX}"));
     }
+    if let Err((key, message)) = Pace::of(&meta.annotations) {
+        wrong(&format!("metadata.annotations.{key}"), message);
+    }
 }
 
 fn is_label_key(key: &str) -> bool {
@@ -122,16 +128,6 @@ fn is_label(text: &str) -> bool {
 }
 
 fn predictor(predictor: &Predictor, wrong: &mut impl FnMut(&str, String)) {
-    match predictor.min_replicas {
-        Some(0) => wrong(
-            "spec.predictor.minReplicas",
-            "expected 1 or more, found `0`: scaling to zero is not supported yet".to_owned(),
-        ),
-        Some(n) if n > REPLICAS_MAX => {
-            wrong("spec.predictor.minReplicas", format!("expected 1 to {REPLICAS_MAX}, found `{n}`"));
-        }
-        _ => {}
-    }
     if let Some(n) = predictor.container_concurrency.filter(|n| !(1..=CONCURRENCY_MAX).contains(n)) {
         let text = format!("expected 1 to {CONCURRENCY_MAX}, found `{n}`: leave it out for no limit");
         wrong("spec.predictor.containerConcurrency", text);
@@ -199,6 +195,35 @@ fn shadow(shadow: Shadow, predictor: &Predictor, wrong: &mut impl FnMut(&str, St
             "a revision that is shadowed answers no clients, and `canaryTrafficPercent` gives it {percent} % of them: remove one of the two"
         );
         wrong("spec.shadow", text);
+    }
+}
+
+/// How many replicas there may be, and by what they are counted.
+fn scaling(spec: &InferenceServiceSpec, wrong: &mut impl FnMut(&str, String)) {
+    let Predictor { min_replicas, max_replicas, scale_metric, scale_target, .. } = &spec.predictor;
+    let min = min_replicas.unwrap_or(1);
+    if min > REPLICAS_MAX {
+        wrong("spec.predictor.minReplicas", format!("expected 0 to {REPLICAS_MAX}, found `{min}`"));
+    }
+    if let Some(max) = max_replicas.filter(|max| *max < min.max(1) || *max > REPLICAS_MAX) {
+        let (least, most) = (min.clamp(1, REPLICAS_MAX), REPLICAS_MAX);
+        let text =
+            format!("expected {least} to {most}, found `{max}`: it is the most replicas, `minReplicas` the fewest");
+        wrong("spec.predictor.maxReplicas", text);
+    }
+    if let Some(metric) = scale_metric.as_ref().filter(|metric| !SCALE_METRICS.contains(&metric.as_str())) {
+        let why = match metric.as_str() {
+            "cpu" | "memory" => ": that replicas are busy does not tell how many requests wait, which these count",
+            _ => "",
+        };
+        let text = format!("expected `concurrency` or `rps`, found `{}`{why}", clipped(metric));
+        wrong("spec.predictor.scaleMetric", text);
+    }
+    if let Some(n) = scale_target.filter(|n| !(1..=SCALE_TARGET_MAX).contains(n)) {
+        wrong("spec.predictor.scaleTarget", format!("expected 1 to {SCALE_TARGET_MAX}, found `{n}`"));
+    }
+    if let Some(n) = spec.slo.and_then(|slo| slo.p99_ms).filter(|n| !(1..=P99_MS_MAX).contains(n)) {
+        wrong("spec.slo.p99Ms", format!("expected 1 to {P99_MS_MAX} milliseconds, found `{n}`"));
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn next(
     })
 }
 
-/// Takes a window. What waits for a replica is looked at now, everything else when it is time.
+/// Takes a window. What happened in it is looked at now.
 pub(super) async fn window(
     State(app): State<App>,
     given: Result<Bytes, BytesRejection>,

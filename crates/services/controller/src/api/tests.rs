@@ -66,14 +66,15 @@ async fn a_changed_spec_or_model_is_a_new_revision() {
     assert_eq!(changed["metadata"]["generation"], json!(3));
     let revisions = it.db.revisions().await.unwrap();
     let bundles: Vec<_> = revisions.iter().map(|revision| &revision.bundle).collect();
-    assert_eq!(bundles.len(), 3);
-    assert!(bundles[0] == bundles[1] && bundles[1] != bundles[2]);
+    // How many replicas there are is no part of a revision.
+    assert_eq!(bundles.len(), 2);
+    assert!(bundles[0] != bundles[1]);
     // A model of the store, by its digest.
     let mut pinned = manifest("spam", &model, 2);
     pinned["spec"]["predictor"]["model"]["storageUri"] = json!(format!("bundle://{}", bundles[0]));
     assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(pinned)).await.0, StatusCode::OK);
     let revisions = it.db.revisions().await.unwrap();
-    assert_eq!(revisions[3].bundle, revisions[0].bundle);
+    assert_eq!(revisions[2].bundle, revisions[0].bundle);
 }
 
 #[tokio::test]
@@ -293,7 +294,7 @@ async fn logs_are_read_by_replica() {
 }
 
 #[tokio::test]
-async fn windows_of_the_gateway_are_kept_and_wake_the_loop_when_requests_wait() {
+async fn windows_of_the_gateway_are_kept_and_wake_the_loop() {
     let it = Fixture::new().await;
     let window = |held: u32, span_ms: u64| {
         let spam = json!({"name": "spam", "arrivals": 1, "held": held, "heldMs": 0, "refused": 0, "revisions": []});

@@ -16,6 +16,7 @@ use crate::{
     db::{ProcessId, ReplicaRow, ServiceRow, status_of},
     observe::Observation,
     orchestrator::{Life, Seen, logs},
+    scaler::Change,
 };
 
 /// The condition's reason that is an event of its own.
@@ -62,6 +63,9 @@ pub(super) fn news(observation: &Observation, plan: &Plan, url: &str) -> News {
     let mut news = News { decided, ..News::default() };
     for (row, seen) in observation.replicas.iter().zip(&observation.seen) {
         seen_now(&mut news, row, seen, observation.now_ms);
+    }
+    for change in &observation.scale.changes {
+        scaled_now(&mut news, change);
     }
     for action in &plan.actions {
         decided_now(&mut news, observation, action);
@@ -115,6 +119,13 @@ fn seen_now(news: &mut News, row: &ReplicaRow, seen: &Seen, now_ms: u64) {
             news.say(Severity::Warning, &row.service, "ReplicaExited", message);
         }
     }
+}
+
+fn scaled_now(news: &mut News, change: &Change) {
+    let Change { service, revision, from, to, why } = change;
+    let reason = if to > from { "ScaledUp" } else { "ScaledDown" };
+    let message = format!("revision {revision} goes from {from} to {to} replicas: {why}");
+    news.say(Severity::Normal, service, reason, message);
 }
 
 fn decided_now(news: &mut News, observation: &Observation, action: &Action) {
@@ -210,6 +221,7 @@ fn status_now(news: &mut News, observation: &Observation, service: &ServiceRow, 
         traffic: planned.traffic.clone(),
         rollout: planned.rollout.clone(),
         bundle: newest.map(|revision| revision.bundle.clone()),
+        scale: Some(planned.scale.clone()),
         replicas: planned.replicas.clone(),
         plan: planned.report.clone(),
     };

@@ -15,6 +15,7 @@ fn snapshot(generation: u64, endpoints: &[&str]) -> GatewaySnapshot {
         name: ServiceName::parse("spam").unwrap(),
         timeout_ms: 1000,
         container_concurrency: None,
+        wakes: false,
         default_revision: Some(Revision(1)),
         split: Vec::new(),
         sticky: None,

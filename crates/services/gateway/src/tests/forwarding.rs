@@ -187,7 +187,11 @@ async fn a_client_that_goes_away_takes_its_request_along() {
         };
         drop(client);
         assert!(gone.await.is_err());
+        let protocol = if grpc { "protocol=\"grpc\"" } else { "protocol=\"rest\"" };
+        world.until_counted("berth_gateway_cancelled_total", protocol).await;
+        assert_eq!(world.metric("berth_gateway_received_total", protocol).await, 1.0);
     }
+    assert_eq!(world.metric("berth_gateway_requests_total", "").await, 0.0);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! gRPC through the door.
 
-use std::sync::atomic::Ordering;
+use std::{io::Read as _, sync::atomic::Ordering};
 
 use bytes::Bytes;
 
@@ -100,6 +100,44 @@ async fn a_message_may_come_in_any_pieces_and_any_size() {
 }
 
 #[tokio::test]
+async fn a_compressed_message_is_routed_by_its_beginning_and_passes_as_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = echo(&dir, "a");
+    let world = World::start(spam(&[&a])).await;
+    // Field 7, raw contents: what is looked at ends in the middle of them.
+    let mut plain = message("spam", "");
+    plain.extend([0x3a, 0x80, 0x80, 0x40]);
+    plain.extend(vec![7; 1 << 20]);
+    let compressed = |coding: &str| {
+        let (mut bytes, fast) = (Vec::new(), flate2::Compression::fast());
+        let read = match coding {
+            "gzip" => flate2::read::GzEncoder::new(plain.as_slice(), fast).read_to_end(&mut bytes),
+            _ => flate2::read::ZlibEncoder::new(plain.as_slice(), fast).read_to_end(&mut bytes),
+        };
+        read.unwrap();
+        let mut sent = framed(&bytes);
+        sent[0] = 1;
+        sent
+    };
+    let send = async |coding: &'static str, bytes: Vec<u8>| {
+        let mut request = grpc_request(INFER, Some(&world.bearer()), &[]);
+        *request.body_mut() = full(bytes);
+        request.headers_mut().insert("grpc-encoding", coding.parse().unwrap());
+        world.grpc().await.send(request).await
+    };
+    for coding in ["gzip", "deflate"] {
+        let bytes = compressed(coding);
+        let answer = send(coding, bytes.clone()).await;
+        assert_eq!(answer.grpc_status(), Some(0), "{coding}");
+        assert_eq!(&answer.body[5 + "a spam ".len()..], bytes, "{coding}");
+    }
+    for (coding, bytes) in [("deflate", compressed("gzip")), ("identity", compressed("gzip"))] {
+        assert_eq!(send(coding, bytes).await.grpc_status(), Some(3), "{coding}");
+    }
+    assert_eq!(a.count(), 2);
+}
+
+#[tokio::test]
 async fn refusals_are_trailers_alone() {
     let dir = tempfile::tempdir().unwrap();
     let a = echo(&dir, "a");
@@ -111,8 +149,10 @@ async fn refusals_are_trailers_alone() {
 
     let mut compressed = grpc_request(INFER, Some(&world.bearer()), &[]);
     *compressed.body_mut() = full(Bytes::from_static(&[1, 0, 0, 0, 1, 0]));
+    compressed.headers_mut().insert("grpc-encoding", "snappy".parse().unwrap());
     let answer = world.grpc().await.send(compressed).await;
-    assert_eq!((answer.header("grpc-status"), answer.header("grpc-accept-encoding")), (Some("12"), Some("identity")));
+    let accepted = answer.header("grpc-accept-encoding");
+    assert_eq!((answer.header("grpc-status"), accepted), (Some("12"), Some("identity,gzip,deflate")));
 
     let mut timeout = grpc_request(INFER, Some(&world.bearer()), &message("spam", ""));
     timeout.headers_mut().insert("grpc-timeout", "soon".parse().unwrap());

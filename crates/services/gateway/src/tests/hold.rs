@@ -81,6 +81,22 @@ async fn readiness_is_answered_at_once() {
 }
 
 #[tokio::test]
+async fn a_service_that_a_request_starts_is_ready_without_replicas() {
+    let mut snapshot = spam(&[]);
+    snapshot.services[0].wakes = true;
+    let world = World::start(snapshot).await;
+    for path in ["/v2/models/spam/ready", "/v2/health/ready", "/v1/models/spam"] {
+        let request = world.request(Method::GET, path).body(full("")).unwrap();
+        assert_eq!(world.send(request).await.status, 200, "{path}");
+    }
+    let path = "/inference.GRPCInferenceService/ModelReady";
+    let answer = world.grpc().await.send(grpc_request(path, Some(&world.bearer()), &message("spam", ""))).await;
+    assert_eq!((answer.grpc_status(), answer.body.as_ref()), (Some(0), [0, 0, 0, 0, 2, 8, 1].as_slice()));
+    // Nobody was woken by a question.
+    assert_eq!(world.metric(HELD, "spam").await, 0.0);
+}
+
+#[tokio::test]
 async fn a_replica_that_never_answers_is_504_and_deadline_exceeded() {
     let dir = tempfile::tempdir().unwrap();
     let (came, mut comes) = tokio::sync::mpsc::channel(1);

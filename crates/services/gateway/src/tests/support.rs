@@ -249,6 +249,7 @@ pub(super) fn service(name: &str, replicas: &[&Replica]) -> RouteService {
         name: ServiceName::parse(name).unwrap(),
         timeout_ms: 60_000,
         container_concurrency: None,
+        wakes: false,
         default_revision: Some(Revision(1)),
         split: Vec::new(),
         sticky: None,

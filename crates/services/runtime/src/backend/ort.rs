@@ -15,6 +15,7 @@ use ort::{
 
 use super::{Backend, Ran};
 
+mod literal;
 mod tensor;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -69,6 +70,7 @@ const SPIN_MICROS: &str = "50";
 /// One session of ONNX Runtime.
 #[derive(Debug)]
 pub struct OrtBackend {
+    environment: Environment,
     session: Session,
 }
 
@@ -85,7 +87,7 @@ impl OrtBackend {
         threads: usize,
     ) -> Result<Self, String> {
         open(environment, path, optimisation, threads)
-            .map(|session| Self { session })
+            .map(|session| Self { environment: environment.clone(), session })
             .map_err(|error| error.to_string())
     }
 
@@ -113,7 +115,7 @@ impl Backend for OrtBackend {
         let begun = Instant::now();
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = Vec::with_capacity(request.inputs.len());
         for tensor in &request.inputs {
-            inputs.push((Cow::Borrowed(tensor.name.as_str()), tensor::to_value(tensor)?));
+            inputs.push((Cow::Borrowed(tensor.name.as_str()), tensor::to_value(&self.environment, tensor)?));
         }
         let converted = Instant::now();
         let (outputs, ran) = if same_outputs(self.session.outputs(), &request.outputs) {

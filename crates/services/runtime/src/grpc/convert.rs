@@ -20,6 +20,10 @@ use crate::{
     statistics::{Span, Statistics},
 };
 
+/// The request's parameter that says `false` where the answer's elements are wanted in the fields of their type. Over REST it says
+/// in the same way where they are.
+const RAW_OUTPUT: &str = "binary_data_output";
+
 /// Where the elements of a message's tensors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contents {
@@ -29,11 +33,14 @@ pub(super) enum Contents {
     Raw,
 }
 
-/// Reads a request, and how it wants to be answered: as it was sent.
+/// Reads a request, and how it wants to be answered: raw, whatever the request was, unless it says otherwise. Triton answers so, and
+/// its example clients that send typed contents read raw ones.
 pub(super) fn request(message: proto::ModelInferRequest) -> Result<(InferRequest, Contents), InferError> {
-    let contents = if message.raw_input_contents.is_empty() { Contents::Typed } else { Contents::Raw };
     let (given, raw) = (message.inputs.len(), message.raw_input_contents.len());
-    if contents == Contents::Raw && given != raw {
+    if raw > 0 {
+        raw_alone(&message)?;
+    }
+    if raw > 0 && given != raw {
         return invalid(format!(
             "`raw_input_contents`: expected one entry for each of the {given} inputs, found {raw}"
         ));
@@ -58,7 +65,21 @@ pub(super) fn request(message: proto::ModelInferRequest) -> Result<(InferRequest
         inputs,
         outputs: outputs.collect::<Result<_, InferError>>()?,
     };
-    Ok((request, contents))
+    let typed = request.parameters.iter().any(|(name, value)| name == RAW_OUTPUT && *value == Parameter::Bool(false));
+    Ok((request, if typed { Contents::Typed } else { Contents::Raw }))
+}
+
+/// Whether no input has typed contents, in a message with raw ones. Published clients of Triton look for these words as they are.
+fn raw_alone(message: &proto::ModelInferRequest) -> Result<(), InferError> {
+    let typed =
+        |input: &&InferInputTensor| input.contents.as_ref().is_some_and(|it| *it != InferTensorContents::default());
+    let Some(input) = message.inputs.iter().find(typed) else { return Ok(()) };
+    check_name("name", &input.name)?;
+    invalid(format!(
+        "contents field must not be specified when using raw_input_contents for '{}' for model '{}': give the elements of \
+         all inputs in one of them",
+        input.name, message.model_name
+    ))
 }
 
 fn invalid<T>(message: String) -> Result<T, InferError> {
@@ -112,12 +133,6 @@ fn input(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, InferErr
         return invalid(format!("expected a shape of whole numbers from 0 on, found {:?}", input.shape));
     };
     let data = match (raw, input.contents) {
-        (Some(_), Some(contents)) if contents != InferTensorContents::default() => {
-            return invalid(
-                "found `contents` beside `raw_input_contents`: give the elements of all inputs in one of them"
-                    .to_owned(),
-            );
-        }
         (Some(raw), _) => binary::decode(datatype, &shape, raw)?,
         (None, contents) => typed(datatype, &shape, contents.unwrap_or_default())?,
     };

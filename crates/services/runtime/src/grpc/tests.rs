@@ -63,6 +63,13 @@ fn simple() -> ModelInferRequest {
     request(vec![input("x", "FP32", &[2], floats(&[0.5, f32::INFINITY]))], Vec::new())
 }
 
+/// Asks for an answer in the fields of its type.
+fn typed(mut message: ModelInferRequest) -> ModelInferRequest {
+    let wanted = InferParameter { parameter_choice: Some(ParameterChoice::BoolParam(false)) };
+    message.parameters.insert("binary_data_output".to_owned(), wanted);
+    message
+}
+
 const X: &[(&str, Datatype, &[i64])] = &[("x", Datatype::Fp32, &[-1])];
 
 async fn infer(registry: Registry, message: ModelInferRequest) -> Result<ModelInferResponse, Status> {
@@ -70,8 +77,11 @@ async fn infer(registry: Registry, message: ModelInferRequest) -> Result<ModelIn
 }
 
 #[tokio::test]
-async fn typed_contents_are_answered_with_typed_contents() {
-    let response = client(echo::echo(X)).model_infer(simple()).await.unwrap();
+async fn answers_are_raw_unless_the_request_wants_them_typed() {
+    let message = infer(echo::echo(X), simple()).await.unwrap();
+    assert_eq!(message.raw_output_contents, [Bytes::from_static(&[0, 0, 0, 63, 0, 0, 128, 127])]);
+    assert_eq!(message.outputs[0].contents, None);
+    let response = client(echo::echo(X)).model_infer(typed(simple())).await.unwrap();
     assert_eq!(response.metadata().get("server-timing").unwrap(), "queue;dur=0.010,compute;dur=1.500");
     let message = response.into_inner();
     assert_eq!((message.model_name.as_str(), message.model_version.as_str(), message.id.as_str()), ("echo", "3", "7"));
@@ -155,8 +165,8 @@ fn every_datatype() -> Vec<(Datatype, InferTensorContents, TensorData)> {
 async fn every_datatype_survives_typed_and_raw() {
     for (datatype, contents, data) in every_datatype() {
         let registry = || echo::echo(&[("x", datatype, &[-1])]);
-        let typed = request(vec![input("x", datatype.name(), &[3], Some(contents.clone()))], Vec::new());
-        let answer = infer(registry(), typed).await.unwrap();
+        let sent = request(vec![input("x", datatype.name(), &[3], Some(contents.clone()))], Vec::new());
+        let answer = infer(registry(), typed(sent)).await.unwrap();
         assert_eq!(answer.outputs[0].contents, Some(contents), "{datatype}");
         let bytes = binary::encode(&data).unwrap();
         let raw = request(vec![input("x", datatype.name(), &[3], None)], vec![bytes.clone()]);
@@ -172,8 +182,8 @@ async fn half_floats_travel_raw() {
         let registry = || echo::echo(&[("x", datatype, &[-1])]);
         let sent = request(vec![input("x", datatype.name(), &[2], None)], vec![raw.clone()]);
         assert_eq!(infer(registry(), sent).await.unwrap().raw_output_contents, [raw], "{datatype}");
-        let typed = request(vec![input("x", datatype.name(), &[2], floats(&[1.0, 2.0]))], Vec::new());
-        let error = infer(registry(), typed).await.unwrap_err();
+        let sent = request(vec![input("x", datatype.name(), &[2], floats(&[1.0, 2.0]))], Vec::new());
+        let error = infer(registry(), sent).await.unwrap_err();
         assert_eq!(error.code(), Code::InvalidArgument);
         assert!(error.message().contains("send it in `raw_input_contents`"), "{error}");
     }
@@ -214,7 +224,10 @@ async fn what_is_malformed_is_an_invalid_argument() {
     let mut nameless = simple();
     nameless.parameters.insert("p".to_owned(), InferParameter { parameter_choice: None });
     for (message, said) in [
-        (request(vec![x(floats(&[1.0]))], vec![raw()]), "found `contents` beside `raw_input_contents`"),
+        (
+            request(vec![x(floats(&[1.0])), x(None)], vec![raw()]),
+            "contents field must not be specified when using raw_input_contents for 'x' for model 'echo'",
+        ),
         (request(vec![x(None)], vec![raw(), raw()]), "expected one entry for each of the 1 inputs, found 2"),
         (request(vec![x(None)], vec![Bytes::from_static(&[0; 3])]), "`inputs[0]`: expected 4 bytes for FP32"),
         (request(vec![x(None)], Vec::new()), "expected in `fp32_contents` as many elements as shape [1] has, found 0"),
@@ -256,7 +269,7 @@ async fn classes_instead_of_an_output() {
         name: "x".to_owned(),
         parameters: BTreeMap::from([("classification".to_owned(), count)]),
     });
-    let answer = infer(echo::echo(X), message).await.unwrap();
+    let answer = infer(echo::echo(X), typed(message)).await.unwrap();
     assert_eq!(answer.outputs[0].contents.as_ref().unwrap().bytes_contents, ["Infinity:1"]);
 }
 
@@ -385,7 +398,7 @@ async fn compressed_calls_are_answered_compressed_and_inflate_within_the_limit()
     let large = || request(vec![input("x", "FP32", &[10_000], floats(&values))], Vec::new());
     for coding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate] {
         let mut compressing = client(echo::echo(X)).send_compressed(coding).accept_compressed(coding);
-        let answer = compressing.model_infer(large()).await.unwrap();
+        let answer = compressing.model_infer(typed(large())).await.unwrap();
         assert!(answer.metadata().get("grpc-encoding").is_some());
         assert_eq!(answer.into_inner().outputs[0].contents, floats(&values));
         let limits = Limits { body_bytes_max: 20_000 };

@@ -24,15 +24,19 @@ struct Served {
 impl Served {
     /// Serves answers that each need a permit of the gate.
     fn start(limits: ServerLimits) -> Self {
+        Self::start_with(limits, Bytes::from_static(b"ok"))
+    }
+
+    fn start_with(limits: ServerLimits, answer: Bytes) -> Self {
         let (dir, supervisor, gate) = (tempfile::tempdir().unwrap(), Supervisor::new(), Arc::new(Semaphore::new(0)));
         let (came, comes) = mpsc::channel(16);
         let kept = Arc::clone(&gate);
         let service = tower::service_fn(move |_: Request<Incoming>| {
-            let (gate, came) = (Arc::clone(&kept), came.clone());
+            let (gate, came, answer) = (Arc::clone(&kept), came.clone(), answer.clone());
             async move {
                 came.send(()).await.unwrap();
                 gate.acquire().await.unwrap().forget();
-                Ok(Response::new(Full::new(Bytes::from_static(b"ok"))))
+                Ok(Response::new(Full::new(answer)))
             }
         });
         let listener = bind_unix(&dir.path().join("s")).unwrap();
@@ -74,6 +78,84 @@ async fn clients_that_are_silent_or_slow_are_shown_out() {
     client.write_all(GET).await.unwrap();
     assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
     assert_eq!(rest(&mut client).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_that_trickle_in_have_no_more_time_than_silence() {
+    let served = Served::start(ServerLimits::default());
+    let mut client = served.connect().await;
+    let begun = tokio::time::Instant::now();
+    let mut sent = 0;
+    while client.write_all(if sent == 0 { b"GET / HTTP/1.1\r\nx: " } else { b"x" }).await.is_ok() {
+        sent += 1;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(sent > 2 && begun.elapsed() < 3 * ServerLimits::default().header_timeout);
+}
+
+#[tokio::test]
+async fn a_client_that_closed_its_side_gets_its_answer_and_the_end() {
+    let mut served = Served::start(ServerLimits::default());
+    let mut client = served.connect().await;
+    client.write_all(GET).await.unwrap();
+    client.shutdown().await.unwrap();
+    served.comes.recv().await.unwrap();
+    served.gate.add_permits(1);
+    let got = rest(&mut client).await;
+    assert!(got.starts_with("HTTP/1.1 200") && got.ends_with("ok"), "{got}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_gone_takes_its_request_along_after_a_while() {
+    let mut served = Served::start(ServerLimits::default());
+    let mut client = served.connect().await;
+    client.write_all(GET).await.unwrap();
+    client.shutdown().await.unwrap();
+    served.comes.recv().await.unwrap();
+    // Nobody opens the gate: the connection ends all the same.
+    let begun = tokio::time::Instant::now();
+    assert_eq!(rest(&mut client).await, "");
+    assert!(begun.elapsed() >= super::patience::HALF_CLOSED_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_is_given_up() {
+    let size = 16 * 1024 * 1024;
+    let served = Served::start_with(ServerLimits::default(), vec![b'x'; size].into());
+    served.gate.add_permits(1);
+    let mut client = served.connect().await;
+    client.write_all(GET).await.unwrap();
+    tokio::time::sleep(2 * PAUSE_MAX).await;
+    assert!(rest(&mut client).await.len() < size);
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_is_told_so_over_tcp() {
+    let supervisor = Supervisor::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service =
+        tower::service_fn(|_: Request<Incoming>| async { Ok(Response::new(Full::new(Bytes::from_static(b"ok")))) });
+    let limits = ServerLimits { connections_max: 1, ..ServerLimits::default() };
+    supervisor.spawn(
+        "serve",
+        crate::OnExit::Continue,
+        serve(Listener::Tcp(listener), service, limits, supervisor.clone()),
+    );
+    let ask = async |stream: &mut tokio::net::TcpStream| {
+        stream.write_all(GET).await.unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"ok") && stream.read_buf(&mut bytes).await.unwrap() > 0 {}
+        String::from_utf8(bytes).unwrap()
+    };
+    let mut first = tokio::net::TcpStream::connect(address).await.unwrap();
+    assert!(ask(&mut first).await.starts_with("HTTP/1.1 200"));
+    let mut second = tokio::net::TcpStream::connect(address).await.unwrap();
+    let refused = ask(&mut second).await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.ends_with("ask again later\"}"), "{refused}");
+    // The one that was there is as good as before.
+    assert!(ask(&mut first).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]

@@ -199,6 +199,8 @@ static ANNOTATIONS: &[Field] = &[
     not("serving.kserve.io/exp-dra-*", "models run on CPUs"),
     not("serving.kserve.io/*", "Berth does not know it"),
     not("internal.serving.kserve.io/*", "KServe's own"),
+    yes("autoscaling.knative.dev/window", "how far back decisions look, and when an idle service has no replicas"),
+    yes("autoscaling.knative.dev/scale-down-delay", "how long fewer replicas must have been enough"),
     not("autoscaling.knative.dev/*", IN_SPEC),
     not("serving.knative.dev/rollout-duration", "write `canaryTrafficPercent` under `predictor`"),
     not("serving.knative.dev/*", NO_MODES),
@@ -222,7 +224,7 @@ static SPEC: &[Field] = &[
     no("canary", "write the newest model under `predictor` with `canaryTrafficPercent`"),
 ];
 
-const NO_SCALING: &str = "the number of replicas is `minReplicas`";
+const NO_SCALING: &str = "write `scaleMetric` and `scaleTarget`, or `spec.slo` in Berth's own kind";
 
 /// Fields of KServe's component and predictor, without those of the pod.
 pub(super) static PREDICTOR: &[Field] = &[
@@ -237,10 +239,10 @@ pub(super) static PREDICTOR: &[Field] = &[
     no("huggingface", kinds::HUGGINGFACE),
     no("pmml", kinds::PMML),
     no("paddle", kinds::PADDLE),
-    yes("minReplicas", "default 1"),
-    not("maxReplicas", NO_SCALING),
-    not("scaleMetric", NO_SCALING),
-    not("scaleTarget", NO_SCALING),
+    yes("minReplicas", "default 1; with 0 an idle service has none"),
+    yes("maxReplicas", "default: `minReplicas`, so that the number is fixed"),
+    yes("scaleMetric", "`concurrency` or `rps`; `cpu` and `memory` are refused"),
+    yes("scaleTarget", "of each replica"),
     not("scaleMetricType", NO_SCALING),
     not("autoScaling", NO_SCALING),
     map("containerConcurrency", concurrency, "0, no limit, is left out"),

@@ -7,9 +7,12 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use inference::{Datatype, InferError, Tensor, TensorData};
 use ort::{
+    environment::Environment,
     session::SessionInputValue,
     value::{self, DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef, TensorValueType},
 };
+
+use super::literal;
 
 /// The protocol's name for ONNX Runtime's element type, if it has one.
 pub(super) const fn datatype(element: TensorElementType) -> Option<Datatype> {
@@ -33,10 +36,10 @@ pub(super) const fn datatype(element: TensorElementType) -> Option<Datatype> {
 }
 
 /// A value that borrows the tensor's memory when it is aligned.
-pub(super) fn to_value(tensor: &Tensor) -> Result<SessionInputValue<'_>, InferError> {
+pub(super) fn to_value<'t>(environment: &Environment, tensor: &'t Tensor) -> Result<SessionInputValue<'t>, InferError> {
     let shape = tensor.shape.as_slice();
     let made = match (&tensor.data, tensor.datatype) {
-        (TensorData::Strings(strings), Datatype::Bytes) => return strings_value(tensor, strings),
+        (TensorData::Strings(strings), Datatype::Bytes) => return strings_value(environment, tensor, strings),
         (TensorData::Fixed(bytes), Datatype::Bool) => return bool_value(tensor, bytes),
         (TensorData::Fixed(bytes), Datatype::Uint8) => view::<u8>(shape, bytes),
         (TensorData::Fixed(bytes), Datatype::Uint16) => view::<u16>(shape, bytes),
@@ -105,17 +108,22 @@ fn bool_value<'a>(tensor: &'a Tensor, bytes: &'a [u8]) -> Result<SessionInputVal
     made.map(Into::into).map_err(|error| unfit(tensor, &error.to_string()))
 }
 
-fn strings_value<'a>(tensor: &Tensor, strings: &[Bytes]) -> Result<SessionInputValue<'a>, InferError> {
+fn strings_value<'a>(
+    environment: &Environment,
+    tensor: &Tensor,
+    strings: &[Bytes],
+) -> Result<SessionInputValue<'a>, InferError> {
     let mut texts = Vec::with_capacity(strings.len());
     for bytes in strings {
         let text = std::str::from_utf8(bytes).map_err(|_| unfit(tensor, "the strings of an ONNX model are UTF-8"))?;
-        if text.contains('\0') {
-            return Err(unfit(tensor, "a string of an ONNX model cannot have a zero byte"));
-        }
         texts.push(text.to_owned());
     }
-    let made = value::Tensor::from_string_array((tensor.shape.as_slice(), texts.as_slice()));
-    made.map(Into::into).map_err(|error| unfit(tensor, &error.to_string()))
+    let made = if texts.iter().any(|text| text.contains('\0')) {
+        literal::value(environment, &tensor.shape, strings)
+    } else {
+        value::Tensor::from_string_array((tensor.shape.as_slice(), texts.as_slice())).map(Into::into)
+    };
+    made.map_err(|error| unfit(tensor, &error.to_string()))
 }
 
 fn strings(value: &DynValue) -> Result<TensorData, ort::Error> {
