@@ -59,7 +59,7 @@ fn dispatch(global: Global, out: Output, command: Command) -> Result<(), Failure
         match command {
             Command::Up(args) => up::up(&context, &args).await,
             Command::Down => up::down(&context).await,
-            command => interruptible(asking(&context, command)).await,
+            command => Box::pin(interruptible(asking(&context, command))).await,
         }
     })
 }
