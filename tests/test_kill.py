@@ -96,8 +96,8 @@ def test_a_gateway_without_a_controller_starts_from_its_last_configuration(fresh
     fresh.start()
     fresh.deploy("iris", cases.made("iris.onnx")())
     arguments, address, headers = procs.command_line(fresh.pid_of("gateway")), fresh.address, fresh.headers
-    # The one that brings the controller back goes first.
-    for pid in {fresh.up.pid, fresh.pid_of("controller"), fresh.pid_of("gateway")}:
+    # The one that brings the controller back goes first, then the one that brings the gateway back.
+    for pid in (fresh.up.pid, fresh.pid_of("controller"), fresh.pid_of("gateway")):
         procs.kill(pid)
     fresh.up.wait(10)
     fresh.up = None
@@ -188,6 +188,7 @@ class Crashes:
     def look(self, when: str) -> int | None:
         """Which model `victim` has, once it answers; or none. What was there all the time must be there still."""
         self.platform.wait_ready("steady")
+        self.platform.wait_routed()
         assert answers(self.platform.address, "steady", self.platform.headers), when
         try:
             self.platform.service("victim")
@@ -197,6 +198,7 @@ class Crashes:
             assert status.status_code == 404, f"{when}: {status.text}"
             return None
         self.platform.wait_ready("victim")
+        self.platform.wait_routed()
         described = requests.get(
             f"{self.platform.url}/v2/models/victim", headers=self.platform.headers, timeout=30
         ).json()

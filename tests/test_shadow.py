@@ -125,7 +125,7 @@ def shadowed(platform: Platform, name: str, revision: int) -> dict:
         return service if ready and condition(service, "RolledOut")["reason"] == "Shadow" else None
 
     service = procs.wait_until(mirrors, f"revision {revision} of `{name}` to be a shadow")
-    procs.wait_until(lambda: platform.status()["gateway"]["generation"] == platform.status()["generation"], "the gateway")
+    platform.wait_routed()
     return service
 
 

@@ -58,7 +58,7 @@ def test_a_client_keeps_its_revision(platform: Platform) -> None:
     put(platform, "sticky", canaryTrafficPercent=70)
     share = {"revision": 2, "percent": 70}
     procs.wait_until(lambda: platform.service("sticky")["status"]["traffic"][0] == share, "the larger share")
-    procs.wait_until(lambda: platform.status()["gateway"]["generation"] == platform.status()["generation"], "the gateway")
+    platform.wait_routed()
     later = versions()
     assert later != first and all(after == "2" for before, after in zip(first, later, strict=True) if before == "2")
     assert platform.service("sticky")["status"]["latestCreatedRevision"] == 2

@@ -227,6 +227,15 @@ class Platform:
 
         return procs.wait_until(ready, f"`{name}` to be ready", seconds)
 
+    def wait_routed(self) -> None:
+        """Waits until the gateway serves what the controller has decided."""
+
+        def routed() -> bool:
+            status = self.status()
+            return bool(status["gateway"]) and status["gateway"]["generation"] == status["generation"]
+
+        procs.wait_until(routed, "the gateway to serve the newest configuration")
+
     def ready(self, name: str) -> dict | None:
         service = self.service(name)
         status = service.get("status") or {}
