@@ -198,8 +198,8 @@ impl Gateway {
         let answer = answer?;
         let tee = self.mirror(call, &answer, began.elapsed());
         let exchange = self.exchange(call, found, (busy, span), &answer);
-        let deadline = call.deadline;
-        Ok(answer.map(|body| DownBody::of_replica(self.answers.begin(body, exchange), deadline, tee)))
+        let (deadline, version) = (call.deadline, call.head.version);
+        Ok(answer.map(|body| DownBody::of_replica(self.answers.begin(body, exchange, version), deadline, tee)))
     }
 
     /// Looks at the head of an answer: whether it is one, and what of it reaches the client.

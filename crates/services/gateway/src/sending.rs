@@ -17,6 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use daemon::{BoxError, Supervisor, link};
+use http::Version;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, interval};
 
@@ -24,6 +25,10 @@ use crate::{body::BodyError, exchange::Exchange};
 
 /// How often deadlines are looked at. Whoever asks for pieces meets the deadline itself, to the millisecond.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer that a connection of HTTP/1.1 takes at once, whether or not its client reads: hyper's buffer holds many of them.
+/// One that is too full for it takes nothing, and is closed for that.
+const TAKEN_BYTES_MAX: u64 = 16 * 1024;
 
 struct Sending {
     body: link::Body,
@@ -41,7 +46,8 @@ pub(crate) struct Answers {
 
 /// One answer. Dropping it ends it.
 pub(crate) struct Answer {
-    id: u64,
+    /// Its number among those that are watched.
+    id: Option<u64>,
     answers: Arc<Answers>,
     cell: Arc<Cell>,
 }
@@ -57,12 +63,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Answers {
-    /// An answer that has begun.
-    pub(crate) fn begin(self: &Arc<Self>, body: link::Body, exchange: Box<Exchange>) -> Answer {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+    /// An answer that has begun, for a client of this version. One that the connection takes at once need not be watched.
+    pub(crate) fn begin(self: &Arc<Self>, body: link::Body, exchange: Box<Exchange>, version: Version) -> Answer {
+        let taken = version < Version::HTTP_2 && body.size_hint().exact().is_some_and(|len| len <= TAKEN_BYTES_MAX);
+        let id = (!taken).then(|| self.next.fetch_add(1, Ordering::Relaxed));
         let deadline = exchange.deadline();
         let cell = Arc::new(Mutex::new(Some(Sending { body, exchange })));
-        lock(&self.all).insert(id, (deadline, Arc::downgrade(&cell)));
+        if let Some(id) = id {
+            lock(&self.all).insert(id, (deadline, Arc::downgrade(&cell)));
+        }
         Answer { id, answers: Arc::clone(self), cell }
     }
 
@@ -131,7 +140,9 @@ impl Answer {
 impl Drop for Answer {
     /// Whoever sends an answer drops it when all of it is on its way, or when nobody is left to send it to.
     fn drop(&mut self) {
-        lock(&self.answers.all).remove(&self.id);
+        if let Some(id) = self.id {
+            lock(&self.answers.all).remove(&id);
+        }
         let taken = lock(&self.cell).take();
         if let Some(mut sending) = taken
             && (sending.body.is_end_stream() || sending.body.size_hint().exact() == Some(0))
