@@ -7,6 +7,7 @@ import os
 import random
 
 from harness import cases, procs
+from harness.counts import Counts
 from harness.load import Load
 from harness.platform import ApiError, Platform
 
@@ -20,6 +21,7 @@ CLIENTS = {"http_threads": 24, "grpc_threads": 8}
 def test_updates_scales_drains_and_kills_fail_no_request(platform: Platform) -> None:
     platform.deploy("busy", cases.made("iris.onnx")(), minReplicas=min(REPLICAS))
     changes = Changes(platform, "busy", random.Random(SEED))
+    before = Counts.of(platform)
     with Load(platform, "busy", **CLIENTS) as load:
         for _ in range(CHANGES):
             # An update first: a new revision has no failures behind it, so that a kill brings no long back-off.
@@ -29,6 +31,9 @@ def test_updates_scales_drains_and_kills_fail_no_request(platform: Platform) -> 
                 assert not load.failures, f"{change.__name__}, seed {SEED}: {load.failures}"
     answered = sum(load.answered)
     assert not load.failures
+    # Clients and gateway count the same. Answers are counted by revision, and most revisions are gone.
+    counted = Counts.of(platform)
+    assert counted.received - before.received == answered and counted.at_rest
     assert platform.service("busy")["status"]["latestRolledoutRevision"] > CHANGES
     print(f"{answered} requests of {sum(CLIENTS.values())} clients, {CHANGES} of each change: 0 failed")
     platform.api("DELETE", "/inferenceservices/busy")

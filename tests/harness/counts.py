@@ -41,12 +41,12 @@ class Counts:
     @property
     def ended(self) -> int:
         """Answered by a replica or the gateway, refused, or cancelled; the first two share one name."""
-        return self.total("requests_total") + self.total("cancelled_total")
+        return self.total("answered_total") + self.total("cancelled_total")
 
     @property
     def at_rest(self) -> bool:
         return self.values["in_flight_requests"] == 0 and self.received == self.ended
 
     def __str__(self) -> str:
-        kinds = {name: self.total(f"{name}_total") for name in ("received", "requests", "rejected", "cancelled")}
+        kinds = {name: self.total(f"{name}_total") for name in ("received", "answered", "rejected", "cancelled")}
         return f"{kinds}, in flight {self.values['in_flight_requests']:.0f}"

@@ -23,6 +23,9 @@ use crate::{
 /// Seconds. From what a small model needs to what a service may be given.
 const DURATION_BUCKETS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0];
 
+const ANSWERED: &str = "Requests that got an answer, one that broke off or a refusal of the gateway too";
+const CANCELLED: &str = "Requests whose client went away before the answer was whole";
+
 /// What stands for the service of a request that reached none.
 const NONE: &str = "";
 
@@ -56,11 +59,36 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+/// A counter for each protocol, found without looking anything up.
+#[derive(Debug)]
+struct ByProtocol {
+    rest: Counter,
+    grpc: Counter,
+}
+
+impl ByProtocol {
+    fn register(registry: &mut Registry, name: &str, help: &str) -> Self {
+        let family = Family::<ProtocolLabels, Counter>::default();
+        let of = |protocol: Protocol| family.get_or_create_owned(&ProtocolLabels { protocol: protocol.as_str() });
+        let counters = Self { rest: of(Protocol::Rest), grpc: of(Protocol::Grpc) };
+        registry.register(name, help, family);
+        counters
+    }
+
+    fn of(&self, protocol: Protocol) -> &Counter {
+        match protocol {
+            Protocol::Rest => &self.rest,
+            Protocol::Grpc => &self.grpc,
+        }
+    }
+}
+
 /// All of the gateway's metrics.
 pub(crate) struct Metrics {
     registry: Registry,
-    received: Family<ProtocolLabels, Counter>,
-    cancelled: Family<ProtocolLabels, Counter>,
+    received: ByProtocol,
+    answered: ByProtocol,
+    cancelled: ByProtocol,
     requests: Family<RequestLabels, Counter>,
     duration: Family<TargetLabels, Histogram, fn() -> Histogram>,
     retries: Family<ServiceLabels, Counter>,
@@ -91,8 +119,9 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("berth_gateway");
         let metrics = Self {
-            received: Family::default(),
-            cancelled: Family::default(),
+            received: ByProtocol::register(&mut registry, "received", "Requests whose head was read"),
+            answered: ByProtocol::register(&mut registry, "answered", ANSWERED),
+            cancelled: ByProtocol::register(&mut registry, "cancelled", CANCELLED),
             requests: Family::default(),
             duration: Family::new_with_constructor(duration_histogram),
             retries: Family::default(),
@@ -105,12 +134,6 @@ impl Default for Metrics {
             kept: Gauge::default(),
             registry: Registry::default(),
         };
-        registry.register("received", "Requests whose head was read", metrics.received.clone());
-        registry.register(
-            "cancelled",
-            "Requests whose client went away before the answer was whole",
-            metrics.cancelled.clone(),
-        );
         registry.register("requests", "Requests answered, by HTTP or gRPC status", metrics.requests.clone());
         registry.register(
             "request_duration_seconds",
@@ -168,6 +191,7 @@ impl Metrics {
 
     /// Counts an answered request of a revision.
     pub(crate) fn answered(&self, revision: &RevisionMetrics, protocol: Protocol, code: u16, took: Duration) {
+        self.answered.of(protocol).inc();
         let target = revision.target(protocol);
         target.duration.observe(took.as_secs_f64());
         if code == target.ok_code {
@@ -181,16 +205,17 @@ impl Metrics {
     /// Counts a request that came in. It ends in exactly one of [`Self::answered`], [`Self::answered_by_gateway`] and
     /// [`Self::cancelled`].
     pub(crate) fn received(&self, protocol: Protocol) {
-        self.received.get_or_create(&ProtocolLabels { protocol: protocol.as_str() }).inc();
+        self.received.of(protocol).inc();
     }
 
     /// Counts a request whose client went away before it had all of its answer.
     pub(crate) fn cancelled(&self, protocol: Protocol) {
-        self.cancelled.get_or_create(&ProtocolLabels { protocol: protocol.as_str() }).inc();
+        self.cancelled.of(protocol).inc();
     }
 
     /// Counts a request that reached no service.
     pub(crate) fn answered_by_gateway(&self, protocol: Protocol, code: u16) {
+        self.answered.of(protocol).inc();
         let labels =
             RequestLabels { service: NONE.to_owned(), revision: NONE.to_owned(), protocol: protocol.as_str(), code };
         self.requests.get_or_create(&labels).inc();
@@ -277,7 +302,6 @@ mod tests {
     #[test]
     fn a_revision_that_goes_leaves_no_series() {
         let metrics = Metrics::default();
-        let empty = metrics.text();
         let revision = metrics.revision("spam", 3);
         let service = metrics.service("spam");
         metrics.answered(&revision, Protocol::Rest, 200, Duration::from_millis(2));
@@ -291,6 +315,9 @@ mod tests {
         assert!(text.contains("code=\"14\""));
         metrics.forget_revision(&revision);
         metrics.forget_service("spam");
-        assert_eq!(metrics.text(), empty);
+        let left = metrics.text();
+        assert!(!left.contains("spam"), "{left}");
+        // What adds up goes on doing so.
+        assert!(left.contains("berth_gateway_answered_total{protocol=\"rest\"} 2"), "{left}");
     }
 }
