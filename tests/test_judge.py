@@ -148,6 +148,36 @@ def test_a_harmful_version_is_rolled_back(platform: Platform, tmp_path: Path, ki
     platform.api("DELETE", f"/inferenceservices/{kind}")
 
 
+def test_a_version_that_crashes_once_it_has_everything_is_rolled_back(platform: Platform, tmp_path: Path) -> None:
+    model = classifier(tmp_path / "good.onnx")
+    create(platform, "relapse", model, rollout(50, percents=(50,)))
+    with load(platform, "relapse"):
+        put(platform, "relapse", model, timeout=50)
+        found, _ = judged(platform, "relapse", 2)
+        assert found["phase"] == "Promoted", found["message"]
+    killed: set[int] = set()
+
+    def back() -> bool:
+        """Each replica of the new revision dies as soon as it is ready."""
+        status = platform.service("relapse")["status"]
+        for one in status["replicas"]:
+            if one["revision"] == 2 and one["phase"] == "Ready" and one["pid"] not in killed:
+                killed.add(one["pid"])
+                procs.kill(one["pid"])
+        return status["rollout"]["phase"] == "RolledBack"
+
+    procs.wait_until(back, "the new version to be rolled back", SECONDS)
+    assert len(killed) == 2
+    told = condition(platform.service("relapse"), "RolledOut")
+    assert told["reason"] == "RolledBack" and "after it took over: 2 failures in a row" in told["message"]
+    with load(platform, "relapse") as asking:
+        procs.wait_until(lambda: asking.codes.total() > 50, "answers")
+    assert set(asking.codes) == {200} and set(asking.versions) == {"1"}
+    reasons = [event["reason"] for event in platform.api("GET", "/events?service=relapse&limit=200")["items"]]
+    assert reasons.count("RolledBack") == 1
+    platform.api("DELETE", "/inferenceservices/relapse")
+
+
 def test_a_person_steers_and_the_state_outlives_the_controller(platform: Platform, tmp_path: Path) -> None:
     model = classifier(tmp_path / "good.onnx")
     create(platform, "steered", model, rollout(50, percents=(30,)))

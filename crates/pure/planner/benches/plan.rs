@@ -80,6 +80,7 @@ fn desired(revision: u64, promoted: bool) -> DesiredRevision {
         shortfalls: Vec::new(),
         completed: promoted,
         promoted,
+        promoted_ms: None,
         rollout: None,
         wish: None,
     }

@@ -9,6 +9,7 @@ use resources::{
 };
 
 use crate::{
+    fall_back::TOOK_OVER_MS,
     index::Index,
     input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase},
     judge::{RolloutState, Verdict},
@@ -27,6 +28,7 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
     checker.routes_all_that_answers_and_nothing_else();
     checker.shares_out_all_the_traffic();
     checker.rolls_out_step_by_step();
+    checker.falls_back_only_from_what_does_not_stay();
     checker.mirrors_only_to_what_answers_nobody();
     checker.stops_only_what_gets_no_requests();
     checker.never_takes_the_last_one();
@@ -56,6 +58,7 @@ struct Acts<'a> {
     started: BTreeMap<(&'a ServiceName, Revision), usize>,
     completed: BTreeSet<(&'a ServiceName, Revision)>,
     retired: BTreeSet<(&'a ServiceName, Revision)>,
+    demoted: BTreeSet<(&'a ServiceName, Revision)>,
     rollouts: BTreeMap<&'a ServiceName, &'a RolloutState>,
 }
 
@@ -72,6 +75,7 @@ impl<'a> Acts<'a> {
                 Action::Start { service, revision } => *acts.started.entry((service, *revision)).or_default() += 1,
                 Action::Complete { service, revision } => drop(acts.completed.insert((service, *revision))),
                 Action::Retire { service, revision } => drop(acts.retired.insert((service, *revision))),
+                Action::Demote { service, revision } => drop(acts.demoted.insert((service, *revision))),
                 Action::Rollout { service, state, .. } => drop(acts.rollouts.insert(service, state.as_ref())),
                 Action::Forget { .. } | Action::Promote { .. } | Action::Remove { .. } => {}
             }
@@ -242,7 +246,35 @@ impl<'a> Checker<'a> {
     }
 
     fn wanted(&self, service: &'a DesiredService) -> u32 {
-        wanted_percent(service, self.rollout(service))
+        let promoted = service.revisions.last().is_some_and(|newest| self.is_promoted(service, newest));
+        wanted_percent(service, self.rollout(service), promoted)
+    }
+
+    /// Whether a revision had all the traffic, and this plan does not take it back.
+    fn is_promoted(&self, service: &DesiredService, desired: &DesiredRevision) -> bool {
+        desired.promoted && !self.acts.demoted.contains(&(&service.name, desired.revision))
+    }
+
+    /// All requests are taken back from a revision that had them only soon after, for good, where none of its replicas answers and
+    /// one before it, which had them too, can be started.
+    fn falls_back_only_from_what_does_not_stay(&mut self) {
+        for (name, revision) in self.acts.demoted.clone() {
+            let sound = self.services.get(name).is_some_and(|service| {
+                let mut newest_first = service.revisions.iter().rev();
+                let newest = newest_first.next().filter(|newest| newest.revision == revision && newest.promoted);
+                let soon = newest
+                    .and_then(|newest| newest.promoted_ms)
+                    .is_some_and(|since_ms| self.input.now_ms <= since_ms + TOOK_OVER_MS);
+                let before = newest_first.find(|desired| desired.promoted).is_some_and(|before| before.bundle_present);
+                let verdict = self.acts.rollouts.get(name).and_then(|state| state.verdict.as_ref());
+                let may = service.rollout.as_ref().is_some_and(resources::rollout::Rollout::rolls_back)
+                    && matches!(verdict, Some(Verdict::RolledBack { .. }));
+                soon && before && may && !self.staying(service).any(|replica| replica.revision == revision)
+            });
+            if !sound {
+                self.say(format!("revision {revision} of {name} is taken all requests from without need"));
+            }
+        }
     }
 
     /// What was rolled back is neither started nor promoted, and no step is left out.
@@ -257,7 +289,8 @@ impl<'a> Checker<'a> {
                 }
                 _ => false,
             };
-            let judged = service.revisions.iter().rev().skip(1).any(|desired| desired.promoted) && !newest.promoted;
+            let judged = service.revisions.iter().rev().skip(1).any(|desired| desired.promoted)
+                && !self.is_promoted(service, newest);
             if back && judged && self.plan.actions.iter().any(|action| acts(&action)) {
                 self.say(format!("revision {} of {} was rolled back and goes on", newest.revision, service.name));
             }

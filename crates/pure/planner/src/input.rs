@@ -81,6 +81,8 @@ pub struct DesiredRevision {
     pub completed: bool,
     /// Whether it has had all the traffic at some time; a plan says when that happens.
     pub promoted: bool,
+    /// When that was last said, milliseconds; nothing when it was before such times were kept.
+    pub promoted_ms: Option<u64>,
     /// How its rollout stands; a plan says when that changes.
     pub rollout: Option<RolloutState>,
     /// What a person wants of its rollout.

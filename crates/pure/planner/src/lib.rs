@@ -5,6 +5,7 @@
 
 mod check;
 mod enforce;
+mod fall_back;
 mod history;
 mod index;
 mod input;

@@ -77,6 +77,13 @@ pub enum Action {
         /// The revision.
         revision: Revision,
     },
+    /// Remember that a revision which had all the traffic was rolled back: no later one falls back to it.
+    Demote {
+        /// The service.
+        service: ServiceName,
+        /// The revision.
+        revision: Revision,
+    },
     /// Remember how the rollout of a revision stands.
     Rollout {
         /// The service.
@@ -140,6 +147,7 @@ impl Action {
             Self::Start { .. }
             | Self::Complete { .. }
             | Self::Promote { .. }
+            | Self::Demote { .. }
             | Self::Rollout { .. }
             | Self::Retire { .. }
             | Self::Remove { .. } => None,

@@ -44,6 +44,8 @@ pub(crate) struct Scope<'a> {
     started: usize,
     /// Whether this plan gives the newest revision all the traffic for the first time.
     pub(crate) promoted_now: bool,
+    /// Whether this plan takes all the traffic from the newest revision, which had it.
+    pub(crate) demoted_now: bool,
     /// How the newest revision's rollout stands after this plan, if there is one.
     pub(crate) judgement: Option<Judgement>,
     report: Vec<String>,
@@ -114,6 +116,7 @@ impl<'a> Scope<'a> {
             retired_now: BTreeSet::new(),
             started: 0,
             promoted_now: false,
+            demoted_now: false,
             judgement: None,
             report: Vec::new(),
         }
@@ -162,7 +165,7 @@ impl<'a> Scope<'a> {
 
     pub(crate) fn is_promoted(&self, desired: &DesiredRevision) -> bool {
         let newest = self.newest().is_some_and(|newest| newest.revision == desired.revision);
-        desired.promoted || (newest && self.promoted_now)
+        self.has_had_all(desired) || (newest && self.promoted_now)
     }
 
     pub(crate) fn latest_promoted(&self) -> Option<Revision> {
@@ -290,7 +293,9 @@ impl<'a> Scope<'a> {
         let answers =
             |stable: &DesiredRevision| self.is_completed(stable) && self.ready(stable.revision).next().is_some();
         let answers = self.predecessor().is_some_and(answers);
-        if answers {
+        let none_left = self.ready(newest.revision).next().is_none();
+        // One that has no replicas because nothing asks for it is started by the next request.
+        if answers || none_left && self.predecessor().is_some_and(|stable| self.is_idle(stable)) {
             self.retire_traffic(newest.revision, plan);
         }
         let why = format!("revision {} was rolled back", newest.revision);

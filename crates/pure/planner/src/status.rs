@@ -178,7 +178,9 @@ fn predictor_ready(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
     }
     match scope.history(number) {
         Some(history) if history.loops() => {
-            condition(kind, ConditionStatus::False, "CrashLoopBackOff", format!("{counted}; {}", crashed(history)))
+            let way_back = scope.way_back(newest).map_or(String::new(), |way| format!("; {way}"));
+            let message = format!("{counted}{way_back}; {}", crashed(history));
+            condition(kind, ConditionStatus::False, "CrashLoopBackOff", message)
         }
         Some(history) if history.streak > 0 => {
             condition(kind, ConditionStatus::False, "ReplicaExited", format!("{counted}; {}", crashed(history)))

@@ -23,14 +23,14 @@ use crate::{
 /// All of it.
 pub(crate) const ALL: u32 = 100;
 
-/// Percent that the newest revision of `service` should get by the `state` of its rollout, whatever is ready.
-pub(crate) fn wanted_percent(service: &DesiredService, state: Option<&RolloutState>) -> u32 {
+/// Percent that the newest revision of `service` should get by the `state` of its rollout, whatever is ready; `promoted` says
+/// whether it has had everything and kept it.
+pub(crate) fn wanted_percent(service: &DesiredService, state: Option<&RolloutState>, promoted: bool) -> u32 {
     let Some(rollout) = &service.rollout else {
         // One that is mirrored requests answers none.
         let canary = service.shadow_percent.map_or(service.canary_percent, |_| Some(0));
         return canary.map_or(ALL, |percent| percent.min(ALL));
     };
-    let promoted = service.revisions.last().is_some_and(|newest| newest.promoted);
     let alone = !service.revisions.iter().rev().skip(1).any(|desired| desired.promoted);
     match state.and_then(|state| state.verdict.as_ref()) {
         _ if alone => ALL,
@@ -48,7 +48,8 @@ pub(crate) fn wanted_percent(service: &DesiredService, state: Option<&RolloutSta
 impl<'a> Scope<'a> {
     /// Percent that the newest revision should get, whatever is ready.
     pub(crate) fn wanted_percent(&self) -> u32 {
-        wanted_percent(self.service, self.rollout_state())
+        let promoted = self.newest().is_some_and(|newest| self.has_had_all(newest));
+        wanted_percent(self.service, self.rollout_state(), promoted)
     }
 
     /// How the newest revision's rollout stands after this plan.
@@ -60,7 +61,14 @@ impl<'a> Scope<'a> {
     /// Whether the newest revision was rolled back: its replicas are given up.
     pub(crate) fn is_given_up(&self, newest: &DesiredRevision) -> bool {
         let verdict = self.rollout_state().and_then(|state| state.verdict.as_ref());
-        self.wanted_percent() == 0 && !newest.promoted && matches!(verdict, Some(Verdict::RolledBack { .. }))
+        let judged = self.service.rollout.is_some() && !self.has_had_all(newest);
+        judged && self.wanted_percent() == 0 && matches!(verdict, Some(Verdict::RolledBack { .. }))
+    }
+
+    /// Whether a revision had all the traffic before this plan, and this plan does not take it back.
+    pub(crate) fn has_had_all(&self, desired: &DesiredRevision) -> bool {
+        let newest = self.newest().is_some_and(|newest| newest.revision == desired.revision);
+        desired.promoted && !(newest && self.demoted_now)
     }
 
     /// The last revision before the newest that has had all the traffic.
@@ -91,7 +99,9 @@ impl<'a> Scope<'a> {
                 plan.actions.push(Action::Complete { service: name.clone(), revision: desired.revision });
             }
         }
-        self.judge_rollout(newest, plan);
+        if !self.fall_back(newest, plan) {
+            self.judge_rollout(newest, plan);
+        }
         let takes_all = self.wanted_percent() == ALL || self.predecessor().is_none();
         if !newest.promoted && self.is_completed(newest) && takes_all {
             self.promoted_now = true;

@@ -85,6 +85,7 @@ impl Observation {
             shortfalls,
             completed: row.completed,
             promoted: row.promoted,
+            promoted_ms: row.promoted_ms,
             rollout: row.rollout.clone(),
             wish: row.wish,
         }

@@ -201,7 +201,10 @@ impl<O: Orchestrator> Reconciler<O> {
                 Action::Complete { service, revision } => write.set_completed(service, *revision, true).await?,
                 Action::Retire { service, revision } => write.set_completed(service, *revision, false).await?,
                 Action::Rollout { service, revision, state } => write.set_rollout(service, *revision, state).await?,
-                Action::Promote { service, revision } => write.promote(service, *revision).await?,
+                Action::Promote { service, revision } => {
+                    write.set_promoted(service, *revision, Some(observation.now_ms)).await?;
+                }
+                Action::Demote { service, revision } => write.set_promoted(service, *revision, None).await?,
                 _ => {}
             }
         }

@@ -29,6 +29,7 @@ enum Event {
     Gone(usize),
     Silent(usize),
     Stuck(usize),
+    Relapse(u8),
     Acknowledge,
 }
 
@@ -49,6 +50,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<usize>().prop_map(Event::Gone),
         1 => any::<usize>().prop_map(Event::Silent),
         1 => any::<usize>().prop_map(Event::Stuck),
+        3 => (0_u8..3).prop_map(Event::Relapse),
         3 => Just(Event::Acknowledge),
     ]
 }
@@ -75,6 +77,27 @@ fn second(world: &mut World, name: &str, errors: u32) {
         let mut counted: Vec<_> = (1..newest).map(|revision| (revision, 100, 0, 5.0)).collect();
         counted.push((newest, 40, errors.saturating_sub(20), 5.0));
         world.window(name, &counted);
+    }
+}
+
+/// The newest revision takes over where nothing is in its way, and then none of its replicas stays.
+fn relapse(world: &mut World, name: &str) {
+    for ready in [true, false, false, false] {
+        for service in world.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+            (service.canary_percent, service.shadow_percent) = (None, None);
+            service.rollout = (!ready).then(by_steps);
+        }
+        let newest = world.input.services.iter().find(|service| service.name.as_str() == name);
+        let Some(newest) = newest.and_then(|service| service.revisions.last()).map(|newest| newest.revision) else {
+            return;
+        };
+        let mine = |replica: &&ObservedReplica| replica.service.as_str() == name && replica.revision == newest;
+        let active: Vec<_> = world.input.replicas.iter().filter(mine).filter(|replica| replica.is_active()).collect();
+        for id in active.into_iter().map(|replica| replica.id.0.clone()).collect::<Vec<_>>() {
+            if ready { world.ready(&id) } else { world.exit(&id, "signal 11", "") }
+        }
+        world.pass();
+        world.input.now_ms += 1_000;
     }
 }
 
@@ -146,6 +169,7 @@ fn happen(world: &mut World, event: &Event) {
                 world.replica(&id.0).busy_ms = u64::MAX;
             }
         }
+        Event::Relapse(name) => relapse(world, &format!("s{name}")),
         Event::Acknowledge => world.input.gateway_acknowledged = world.generation,
     }
 }
@@ -190,7 +214,7 @@ proptest! {
         for service in &world.input.services {
             prop_assert!(!service.deleting);
             let newest = service.revisions.last().unwrap();
-            let percent = wanted_percent(service, newest.rollout.as_ref());
+            let percent = wanted_percent(service, newest.rollout.as_ref(), newest.promoted);
             let back = percent == 0 && !newest.promoted && is_back(service.rollout.as_ref().and(newest.rollout.as_ref()));
             prop_assert_eq!(newest.completed, !back);
             let stable = service.revisions.iter().rev().skip(1).find(|desired| desired.promoted && percent < 100);

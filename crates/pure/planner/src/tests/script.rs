@@ -90,12 +90,6 @@ impl Player {
             ["delete", name] => {
                 world.input.services.iter_mut().find(|service| service.name.as_str() == *name).unwrap().deleting = true;
             }
-            ["ready", ids @ ..] => ids.iter().for_each(|id| world.ready(id)),
-            ["gone", ids @ ..] => ids.iter().for_each(|id| world.exit(id, "exit code 0", "")),
-            ["exit", id, how @ ..] => world.exit(id, &how.join(" "), &tail.replace("\\n", "\n")),
-            ["busy", id, ms] => world.replica(id).busy_ms = ms.parse().unwrap(),
-            ["silent", id] => world.replica(id).silent_since_ms = Some(world.input.now_ms),
-            ["missing", id] => world.replica(id).missing = vec![tail.to_owned()],
             ["shortfall", name] => {
                 let service = world.input.services.iter_mut().find(|service| service.name.as_str() == *name);
                 service.unwrap().revisions.last_mut().unwrap().shortfalls.push(tail.to_owned());
@@ -109,9 +103,23 @@ impl Player {
                 let plan = world.pass();
                 return self.tell(&plan);
             }
-            other => panic!("no such event: {other:?}"),
+            _ => self.seen(&words, tail),
         }
         Vec::new()
+    }
+
+    /// What is seen of replicas.
+    fn seen(&mut self, words: &[&str], tail: &str) {
+        let world = &mut self.world;
+        match words {
+            ["ready", ids @ ..] => ids.iter().for_each(|id| world.ready(id)),
+            ["gone", ids @ ..] => ids.iter().for_each(|id| world.exit(id, "exit code 0", "")),
+            ["exit", id, how @ ..] => world.exit(id, &how.join(" "), &tail.replace("\\n", "\n")),
+            ["busy", id, ms] => world.replica(id).busy_ms = ms.parse().unwrap(),
+            ["silent", id] => world.replica(id).silent_since_ms = Some(world.input.now_ms),
+            ["missing", id] => world.replica(id).missing = vec![tail.to_owned()],
+            other => panic!("no such event: {other:?}"),
+        }
     }
 
     fn tell(&mut self, plan: &Plan) -> Vec<String> {
@@ -159,6 +167,7 @@ fn action(action: &Action) -> String {
             format!("rollout {service} {revision} step {} requests {} {verdict}", state.step, state.step_requests)
         }
         Action::Promote { service, revision } => format!("promote {service} {revision}"),
+        Action::Demote { service, revision } => format!("demote {service} {revision}"),
         Action::Retire { service, revision } => format!("retire {service} {revision}"),
         Action::Remove { service } => format!("remove {service}"),
     }

@@ -91,7 +91,14 @@ impl World {
             Action::Rollout { service, revision, state } => {
                 self.revision(service, *revision).rollout = Some((**state).clone());
             }
-            Action::Promote { service, revision } => self.revision(service, *revision).promoted = true,
+            Action::Promote { service, revision } => {
+                let desired = self.revision(service, *revision);
+                (desired.promoted, desired.promoted_ms) = (true, Some(now_ms));
+            }
+            Action::Demote { service, revision } => {
+                let desired = self.revision(service, *revision);
+                (desired.promoted, desired.promoted_ms) = (false, None);
+            }
             Action::Retire { service, revision } => self.revision(service, *revision).completed = false,
             Action::Remove { service } => {
                 self.input.services.retain(|known| &known.name != service);
@@ -227,6 +234,7 @@ impl World {
             shortfalls: Vec::new(),
             completed: false,
             promoted: false,
+            promoted_ms: None,
             rollout: None,
             wish: None,
         });

@@ -7,7 +7,7 @@ use sqlx::{Row as _, SqlitePool};
 use crate::error::Error;
 
 /// Step `n` brings version `n` to `n + 1`. A step that was released never changes.
-pub(super) const STEPS: [&str; 3] = [FIRST, COMPLETED, ROLLOUT];
+pub(super) const STEPS: [&str; 4] = [FIRST, COMPLETED, ROLLOUT, PROMOTED];
 
 const FIRST: &str = "
 CREATE TABLE meta (
@@ -88,6 +88,11 @@ UPDATE revisions AS kept SET completed = 1 WHERE promoted = 1 AND (
 const ROLLOUT: &str = "
 ALTER TABLE revisions ADD COLUMN rollout TEXT;
 ALTER TABLE revisions ADD COLUMN wish TEXT;
+";
+
+/// When a revision got all the traffic. Of those that have had it from before nobody knows.
+const PROMOTED: &str = "
+ALTER TABLE revisions ADD COLUMN promoted_ms INTEGER;
 ";
 
 /// Checks the file and brings its schema up to date, each step in a transaction of its own.

@@ -36,6 +36,8 @@ pub(crate) struct RevisionRow {
     pub(crate) predictor: Predictor,
     pub(crate) completed: bool,
     pub(crate) promoted: bool,
+    /// When it got all the traffic, milliseconds.
+    pub(crate) promoted_ms: Option<u64>,
     pub(crate) history: History,
     /// How its rollout stands.
     pub(crate) rollout: Option<RolloutState>,
@@ -123,6 +125,7 @@ fn revision(row: &SqliteRow) -> Result<RevisionRow, Error> {
         predictor: serde_json::from_str(&spec)?,
         completed: row.try_get::<i64, _>("completed")? != 0,
         promoted: row.try_get::<i64, _>("promoted")? != 0,
+        promoted_ms: row.try_get::<Option<i64>, _>("promoted_ms")?.map(natural),
         history,
         rollout: rollout.map(|text| serde_json::from_str(&text)).transpose()?,
         wish: wish.map(|text| serde_json::from_str(&text)).transpose()?,
@@ -284,8 +287,16 @@ impl Write {
         Ok(())
     }
 
-    pub(crate) async fn promote(&mut self, name: &ServiceName, number: Revision) -> Result<(), Error> {
-        sqlx::query("UPDATE revisions SET promoted = 1 WHERE service = ? AND revision = ?")
+    /// Whether a revision has had all the traffic, and since when; nothing where it was taken back.
+    pub(crate) async fn set_promoted(
+        &mut self,
+        name: &ServiceName,
+        number: Revision,
+        since_ms: Option<u64>,
+    ) -> Result<(), Error> {
+        sqlx::query("UPDATE revisions SET promoted = ?, promoted_ms = ? WHERE service = ? AND revision = ?")
+            .bind(i64::from(since_ms.is_some()))
+            .bind(since_ms.map(integer))
             .bind(name.as_str())
             .bind(integer(number.0))
             .execute(&mut *self.tx)

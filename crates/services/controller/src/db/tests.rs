@@ -114,15 +114,23 @@ async fn databases_of_every_earlier_version_are_brought_up_to_date() {
         assert_eq!((services.len(), services[0].generation(), services[0].version()), (1, 3, 7), "from {version}");
         let found: Vec<_> = revisions.iter().map(|one| (one.revision.0, one.promoted, one.completed)).collect();
         assert_eq!(found, [(1, true, false), (2, true, true), (3, false, false)], "from {version}");
-        assert!(revisions.iter().all(|one| one.rollout.is_none() && one.wish.is_none()));
+        assert!(revisions.iter().all(|one| one.rollout.is_none() && one.wish.is_none() && one.promoted_ms.is_none()));
         let mut write = db.write().await.unwrap();
         let (name, third) = (&revisions[2].service, revisions[2].revision);
         let state = RolloutState { step: 1, verdict: Some(Verdict::Aborted), ..RolloutState::default() };
         write.set_rollout(name, third, &state).await.unwrap();
         write.set_wish(name, third, Some(Wish::Pause)).await.unwrap();
+        write.set_promoted(name, third, Some(700)).await.unwrap();
         write.commit().await.unwrap();
         db.close().await;
-        let kept = Db::open(&path).await.unwrap().revisions().await.unwrap().remove(2);
+        let db = Db::open(&path).await.unwrap();
+        let kept = db.revisions().await.unwrap().remove(2);
         assert_eq!((kept.rollout, kept.wish), (Some(state), Some(Wish::Pause)));
+        assert_eq!((kept.promoted, kept.promoted_ms), (true, Some(700)));
+        let mut write = db.write().await.unwrap();
+        write.set_promoted(name, third, None).await.unwrap();
+        write.commit().await.unwrap();
+        let kept = db.revisions().await.unwrap().remove(2);
+        assert_eq!((kept.promoted, kept.promoted_ms), (false, None));
     }
 }

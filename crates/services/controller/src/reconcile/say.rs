@@ -55,7 +55,7 @@ impl News {
 
 pub(super) fn news(observation: &Observation, plan: &Plan, url: &str) -> News {
     let keeps = |action: &Action| match action {
-        Action::Forget { .. } | Action::Complete { .. } | Action::Promote { .. } => true,
+        Action::Forget { .. } | Action::Complete { .. } | Action::Promote { .. } | Action::Demote { .. } => true,
         Action::Retire { .. } | Action::Rollout { .. } | Action::Remove { .. } => true,
         Action::Start { .. } | Action::Leave { .. } | Action::Stop { .. } | Action::Kill { .. } => false,
     };
@@ -158,6 +158,8 @@ fn decided_now(news: &mut News, observation: &Observation, action: &Action) {
             news.say(Severity::Normal, service, "Deleted", "its replicas have stopped and it is gone".to_owned());
         }
         Action::Start { .. } | Action::Stop { .. } | Action::Forget { .. } | Action::Retire { .. } => {}
+        // How its rollout stands says it.
+        Action::Demote { .. } => {}
     }
 }
 

@@ -108,6 +108,36 @@ async fn one_that_fails_is_rolled_back_though_the_controller_ends_in_the_middle(
 }
 
 #[tokio::test]
+async fn one_that_crash_loops_after_it_took_over_is_rolled_back() {
+    let mut it = two_revisions().await;
+    second(&it, [(1, 900, 1), (2, 50, 0)]);
+    it.settle().await;
+    second(&it, [(1, 500, 1), (2, 500, 0)]);
+    it.settle().await;
+    it.fake.finish();
+    // When it took over is remembered.
+    let mut it = it.reopen().await;
+    it.settle().await;
+    assert_eq!(rollout(&it).await.phase, RolloutPhase::Promoted);
+    for _ in 0..2 {
+        let ids = it.fake.ids();
+        assert!(ids.len() == 1 && ids[0].starts_with("spam-2-"), "{ids:?}");
+        it.fake.exit(&ids[0], "signal 9", "");
+        it.settle().await;
+        it.fake.all_ready();
+        it.settle().await;
+    }
+    let ids = it.fake.ids();
+    assert!(ids.len() == 1 && ids[0].starts_with("spam-1-"), "{ids:?}");
+    let (status, reason, message) = it.condition("spam", ConditionKind::RolledOut).await;
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "RolledBack"));
+    assert!(message.contains("s after it took over: 2 failures in a row (the last: signal 9)"), "{message}");
+    assert_eq!(it.condition("spam", ConditionKind::Ready).await.0, "True");
+    assert!(it.reasons().await.iter().any(|reason| reason == "RolledBack"));
+    assert_eq!(it.service("spam").await.status.unwrap().latest_rolled_out_revision, Some(Revision(1)));
+}
+
+#[tokio::test]
 async fn answers_that_fall_elsewhere_are_counted_replica_by_replica() {
     let mut it = two_revisions().await;
     let answered = |it: &Fixture, round: u64| {
