@@ -54,6 +54,7 @@ fn input(services: usize) -> Input {
         input.services.push(DesiredService {
             name,
             revisions,
+            priority: 0,
             deleting: false,
             canary_percent: None,
             shadow_percent: None,

@@ -14,6 +14,7 @@ use crate::{
     input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase},
     judge::{RolloutState, Verdict},
     output::{Action, Plan},
+    pressure::may_go,
     service::{LEAVE_MS_MAX, SILENT_MS_MAX, count, is_stuck, processes_max},
     traffic::wanted_percent,
 };
@@ -32,6 +33,7 @@ pub fn check(input: &Input, plan: &Plan) -> Vec<String> {
     checker.mirrors_only_to_what_answers_nobody();
     checker.stops_only_what_gets_no_requests();
     checker.never_takes_the_last_one();
+    checker.evicts_the_least_important();
     checker.keeps_the_old_until_the_new_is_complete();
     checker.bounds_processes();
     checker.removes_only_what_is_gone();
@@ -376,10 +378,55 @@ impl<'a> Checker<'a> {
             let mut revisions = ready.clone().filter_map(|replica| service.find(replica.revision));
             let none =
                 service.revisions.last().is_some_and(serves_none) || revisions.all(|desired| desired.replicas == 0);
-            let wanted = !idle || !none;
+            let evicted = self.plan.evicted.as_ref().is_some_and(|eviction| eviction.service == service.name);
+            let wanted = !(idle && none || evicted);
             if wanted && answering > 0 && self.staying(service).next().is_none() {
                 self.say(format!("every replica of {} that answers would leave", service.name));
             }
+        }
+    }
+
+    /// Replicas that a revision may have at most, before this plan.
+    fn at_most(&self, service: &DesiredService, revision: Revision) -> Option<u32> {
+        self.input.pressure.as_ref()?.at_most.get(&(service.name.clone(), revision)).copied()
+    }
+
+    fn is_evicted(&self, id: &ReplicaId) -> bool {
+        self.plan.evicted.as_ref().is_some_and(|eviction| &eviction.replica == id)
+    }
+
+    /// When memory is short, and not too soon after the last time, one replica goes: none of a less important service could, and
+    /// it is the last one of its revision only where a more important service has any. No revision starts more than it may have.
+    fn evicts_the_least_important(&mut self) {
+        for service in &self.input.services {
+            for desired in &service.revisions {
+                let started = self.acts.starts(&service.name, desired.revision);
+                let mine = self.replicas.replicas(&service.name).iter().filter(|one| one.revision == desired.revision);
+                let staying = mine.filter(|one| one.is_active() && !self.acts.taken.contains(&one.id)).count();
+                let most = self.at_most(service, desired.revision).map_or(usize::MAX, count);
+                if started > 0 && started + staying > most {
+                    self.say(format!(
+                        "revision {} of {} is started beyond what memory has room for",
+                        desired.revision, service.name
+                    ));
+                }
+            }
+        }
+        let Some(eviction) = &self.plan.evicted else { return };
+        let evicts = self.input.pressure.as_ref().is_some_and(|pressure| pressure.evicts(self.input.now_ms));
+        let victim = self.find(&eviction.replica).filter(|victim| victim.is_active());
+        let Some((victim, service)) =
+            victim.and_then(|victim| Some((victim, self.desired(victim)?))).filter(|_| evicts)
+        else {
+            return self.say(format!("{} is evicted without need", eviction.replica));
+        };
+        let index = &self.replicas;
+        let less = self.input.services.iter().filter(|other| other.priority < service.priority && !other.deleting);
+        let mut could = less.flat_map(|other| index.replicas(&other.name).iter().map(move |replica| (other, replica)));
+        let passed_over =
+            could.any(|(other, replica)| replica.is_active() && may_go(self.input, index, other, replica));
+        if passed_over || !may_go(self.input, index, service, victim) || !self.acts.taken.contains(&victim.id) {
+            self.say(format!("{} is evicted before its turn", eviction.replica));
         }
     }
 
@@ -399,9 +446,11 @@ impl<'a> Checker<'a> {
             let leaving = self.replicas.replicas(&service.name).iter().any(|replica| {
                 replica.revision == fallback.revision
                     && self.acts.leaving.contains(&replica.id)
+                    && !self.is_evicted(&replica.id)
                     && !is_stuck(service, replica)
             });
-            if leaving && staying < count(fallback.replicas) {
+            let most = self.at_most(service, fallback.revision).unwrap_or(u32::MAX);
+            if leaving && staying < count(fallback.replicas.min(most)) {
                 self.say(format!(
                     "revision {} of {} is given up before revision {} is complete",
                     fallback.revision, service.name, newest.revision

@@ -13,6 +13,7 @@ use resources::{
 use crate::{
     history::{Exit, History},
     judge::{JudgeWindow, OutputWindow, RolloutState},
+    pressure::Pressure,
 };
 
 /// Everything the planner may know.
@@ -26,6 +27,8 @@ pub struct Input {
     pub replicas: Vec<ObservedReplica>,
     /// How replicas ended by themselves.
     pub histories: Vec<History>,
+    /// How much memory there is; `None` where nobody knows.
+    pub pressure: Option<Pressure>,
     /// Newest generation that the gateway has said it serves.
     pub gateway_acknowledged: u64,
 }
@@ -37,6 +40,8 @@ pub struct DesiredService {
     pub name: ServiceName,
     /// Revisions, oldest first; at least one.
     pub revisions: Vec<DesiredRevision>,
+    /// How important it is: when memory is short, replicas of the least important services go first.
+    pub priority: i32,
     /// Whether the service is being deleted.
     pub deleting: bool,
     /// Percent of the requests that the newest revision gets beside an earlier one; absent, it gets all.

@@ -11,6 +11,7 @@ mod index;
 mod input;
 pub mod judge;
 mod output;
+mod pressure;
 mod routes;
 pub mod scale;
 mod service;
@@ -23,6 +24,7 @@ pub use enforce::{Allowance, Machine, allowance};
 pub use history::{Exit, History, backoff_ms};
 pub use input::{DesiredRevision, DesiredService, Input, ObservedReplica, Phase};
 pub use output::{Action, Plan, ServicePlan};
+pub use pressure::{Eviction, Pressure};
 
 use index::Index;
 
@@ -30,8 +32,9 @@ use index::Index;
 pub fn plan(input: &Input) -> Plan {
     let index = Index::new(input);
     let mut plan = Plan::default();
+    let victim = pressure::victim(input, &index);
     for service in &input.services {
-        service::plan_service(input, &index, service, &mut plan);
+        service::plan_service((input, &index, victim), service, &mut plan);
     }
     service::plan_strays(input, &mut plan);
     plan.routes.sort_by(|a, b| a.name.cmp(&b.name));

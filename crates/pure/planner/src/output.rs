@@ -8,7 +8,7 @@ use resources::{
     status::{ReplicaStatus, RevisionTraffic, ScaleStatus},
 };
 
-use crate::{history::History, judge::RolloutState};
+use crate::{history::History, judge::RolloutState, pressure::Eviction};
 
 /// What to do now, and why.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// What to remember from now on; histories that are not named stay as they are.
     pub histories: Vec<History>,
+    /// The replica among them that goes because memory is short.
+    pub evicted: Option<Eviction>,
     /// When to plan again although nothing changed, milliseconds.
     pub wake_at_ms: Option<u64>,
 }

@@ -40,6 +40,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) completed_now: BTreeSet<Revision>,
     /// Revisions whose replicas this plan gives up.
     pub(crate) retired_now: BTreeSet<Revision>,
+    /// The revision that this plan evicts a replica of, and how many it may have from now on.
+    pub(crate) capped_now: Option<(Revision, u32)>,
     /// Processes that this plan starts.
     started: usize,
     /// Whether this plan gives the newest revision all the traffic for the first time.
@@ -51,11 +53,17 @@ pub(crate) struct Scope<'a> {
     report: Vec<String>,
 }
 
-pub(crate) fn plan_service<'a>(input: &'a Input, index: &Index<'a>, service: &'a DesiredService, plan: &mut Plan) {
+/// Plans one service. Beside what is known there is the replica that is to go because memory is short.
+pub(crate) fn plan_service<'a>(
+    (input, index, victim): (&'a Input, &Index<'a>, Option<&'a ObservedReplica>),
+    service: &'a DesiredService,
+    plan: &mut Plan,
+) {
     let mut scope = Scope::new(input, index, service);
     scope.bury(plan);
     scope.forgive();
     scope.expire(plan);
+    scope.evict(victim, plan);
     match service.revisions.last() {
         Some(newest) if !service.deleting => scope.roll_out(newest, plan),
         _ => scope.remove(plan),
@@ -114,6 +122,7 @@ impl<'a> Scope<'a> {
             gone: BTreeSet::new(),
             completed_now: BTreeSet::new(),
             retired_now: BTreeSet::new(),
+            capped_now: None,
             started: 0,
             promoted_now: false,
             demoted_now: false,
@@ -141,12 +150,19 @@ impl<'a> Scope<'a> {
     }
 
     pub(crate) fn is_complete(&self, desired: &DesiredRevision) -> bool {
-        self.ready(desired.revision).count() >= count(self.goal(desired))
+        let goal = self.goal(desired);
+        // One that may have none because memory is short is not complete for that.
+        (goal > 0 || desired.replicas == 0) && self.ready(desired.revision).count() >= count(goal)
+    }
+
+    /// Replicas that a revision is to have and may have.
+    pub(crate) fn goal(&self, desired: &DesiredRevision) -> u32 {
+        self.wanted(desired).min(self.at_most(desired.revision).unwrap_or(u32::MAX))
     }
 
     /// Replicas that a revision is to have. One that is not complete has to show that it starts; it begins with its share of as many
     /// as the other one has, the one that it replaces or is to be shifted back from, so that it can take over what that one answers.
-    pub(crate) fn goal(&self, desired: &DesiredRevision) -> u32 {
+    pub(crate) fn wanted(&self, desired: &DesiredRevision) -> u32 {
         if self.is_completed(desired) {
             return desired.replicas;
         }
@@ -340,6 +356,9 @@ impl<'a> Scope<'a> {
 
     /// Brings a revision to its number of replicas.
     fn keep(&mut self, desired: &'a DesiredRevision, plan: &mut Plan) {
+        if let Some(why) = self.held_down(desired) {
+            self.say(why);
+        }
         let active: Vec<_> = self.active(desired.revision).collect();
         let wanted = count(self.goal(desired));
         let starting = active.iter().filter(|replica| !replica.is_ready()).count();
@@ -377,6 +396,7 @@ impl<'a> Scope<'a> {
                 number = 1_usize.saturating_sub(starting);
             }
         }
+        number = self.room_in_memory(revision, number);
         let room = self.room();
         if number > room {
             self.report
@@ -422,13 +442,13 @@ impl<'a> Scope<'a> {
         }
     }
 
-    fn leave(&mut self, replica: &'a ObservedReplica, why: &str, plan: &mut Plan) {
+    pub(crate) fn leave(&mut self, replica: &'a ObservedReplica, why: &str, plan: &mut Plan) {
         self.gone.insert(&replica.id);
         self.report.push(format!("taking {} out of the routes: {why}", replica.id));
         plan.actions.push(Action::Leave { replica: replica.id.clone(), why: why.to_owned() });
     }
 
-    fn stop(&mut self, replica: &'a ObservedReplica, why: &str, plan: &mut Plan) {
+    pub(crate) fn stop(&mut self, replica: &'a ObservedReplica, why: &str, plan: &mut Plan) {
         self.gone.insert(&replica.id);
         self.report.push(format!("stopping {}: {why}", replica.id));
         plan.actions.push(Action::Stop { replica: replica.id.clone(), why: why.to_owned() });

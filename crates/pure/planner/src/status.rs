@@ -165,6 +165,10 @@ fn predictor_ready(scope: &Scope<'_>, newest: &DesiredRevision) -> Condition {
             format!("revision {number} has no replicas while nothing asks for it: the next request starts one");
         return condition(kind, ConditionStatus::True, "ScaledToZero", message);
     }
+    if let Some(why) = scope.held_down(newest).filter(|_| !scope.is_given_up(newest)) {
+        let message = format!("{ready} of {} replicas of revision {number} are ready: {why}", scope.wanted(newest));
+        return condition(kind, ConditionStatus::False, "Evicted", message);
+    }
     if scope.is_complete(newest) && !scope.is_given_up(newest) {
         return condition(kind, ConditionStatus::True, "ReplicasReady", counted);
     }

@@ -25,6 +25,7 @@ fn scripts_give_the_plans_they_say() {
         ("rollout_restart", include_str!("scripts/rollout_restart.txt")),
         ("rollout_crash", include_str!("scripts/rollout_crash.txt")),
         ("rollout_relapse", include_str!("scripts/rollout_relapse.txt")),
+        ("pressure", include_str!("scripts/pressure.txt")),
         ("shadow", include_str!("scripts/shadow.txt")),
         ("scale", include_str!("scripts/scale.txt")),
         ("scaled_rollout", include_str!("scripts/scaled_rollout.txt")),

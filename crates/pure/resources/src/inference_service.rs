@@ -39,6 +39,9 @@ pub struct InferenceServiceSpec {
     /// What the service promises. A change of it makes no revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slo: Option<Slo>,
+    /// How the service stands beside the others of the machine. A change of it makes no revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
 }
 
 /// Tries the newest revision with copies of requests: while this is there it answers no client.
@@ -57,6 +60,15 @@ pub struct Slo {
     /// `scaleTarget` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99_ms: Option<u32>,
+}
+
+/// How a service stands beside the others of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Placement {
+    /// How important it is, -[`PRIORITY_MAX`] to [`PRIORITY_MAX`]; default 0. When memory is short, the least important lose replicas first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
 }
 
 /// Which requests a revision gets while two of them share the traffic.
@@ -216,6 +228,8 @@ pub const RPS_DEFAULT: u32 = 200;
 pub const SCALE_TARGET_MAX: u32 = 1_000_000;
 /// Highest `p99Ms`: the longest time-out.
 pub const P99_MS_MAX: u32 = 3_600_000;
+/// Highest priority, and with a minus the lowest: room between any two for what comes later.
+pub const PRIORITY_MAX: i32 = 1000;
 /// Default of `timeout`, as KServe's.
 pub const TIMEOUT_SECONDS_DEFAULT: u64 = 60;
 /// Longest `timeout`.

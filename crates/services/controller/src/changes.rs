@@ -118,7 +118,14 @@ mod tests {
             api_version: API_VERSION.to_owned(),
             kind: "InferenceService".to_owned(),
             metadata: ObjectMeta::named(ServiceName::parse("spam").unwrap()),
-            spec: InferenceServiceSpec { predictor, traffic: None, rollout: None, shadow: None, slo: None },
+            spec: InferenceServiceSpec {
+                predictor,
+                traffic: None,
+                rollout: None,
+                shadow: None,
+                slo: None,
+                placement: None,
+            },
             status: None,
         };
         Change { kind: ChangeKind::Added, object }

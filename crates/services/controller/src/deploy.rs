@@ -96,8 +96,9 @@ impl Deployer {
             || before.spec.traffic != after.spec.traffic
             || before.spec.rollout != after.spec.rollout
             || before.spec.shadow != after.spec.shadow;
+        let placed = before.spec.placement != after.spec.placement;
         let scaled = !before.spec.predictor.scales_as(&after.spec.predictor) || before.spec.slo != after.spec.slo;
-        let updated = write.update_service(&object, changed || shifted || scaled).await?;
+        let updated = write.update_service(&object, changed || shifted || scaled || placed).await?;
         if shifted && !changed {
             write.event(Severity::Normal, name.as_str(), "Updated", &shift(&object)).await?;
         }
@@ -105,6 +106,10 @@ impl Deployer {
             let Bounds { min, max } = Bounds::of(&object.spec);
             let message = if min == max { format!("{min} replicas") } else { format!("{min} to {max} replicas") };
             write.event(Severity::Normal, name.as_str(), "Updated", &message).await?;
+        }
+        if placed && !changed {
+            let priority = after.spec.placement.and_then(|placement| placement.priority).unwrap_or(0);
+            write.event(Severity::Normal, name.as_str(), "Updated", &format!("priority {priority}")).await?;
         }
         if changed {
             let number = Revision(latest.map_or(1, |latest| latest.revision.0 + 1));

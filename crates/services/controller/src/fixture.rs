@@ -28,7 +28,7 @@ use crate::{
     gateway_process::GatewayState,
     metrics::Metrics,
     names,
-    orchestrator::{Answer, End, Launch, Life, Orchestrator, Seen, Started, warm::Pool},
+    orchestrator::{Answer, End, Launch, Life, Memory, Orchestrator, Seen, Started, warm::Pool},
     reconcile::Reconciler,
     scaler::Scaler,
     snapshot::Publisher,
@@ -43,6 +43,8 @@ pub(crate) struct Fake(Arc<Mutex<FakeState>>);
 pub(crate) struct FakeState {
     pub(crate) processes: BTreeMap<ReplicaId, FakeProcess>,
     pub(crate) launches: Vec<Launch>,
+    /// What is left of the memory.
+    pub(crate) memory: Option<Memory>,
     /// Processes that are to wait.
     pub(crate) warm: usize,
     /// Replicas that the controller of now has a hold on.
@@ -99,6 +101,10 @@ impl Fake {
 impl Orchestrator for Fake {
     fn machine(&self) -> Machine {
         Machine { cpu_milli: 2_000, memory_bytes: 1 << 30 }
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        self.state().memory
     }
 
     async fn observe(&self, replicas: &[ReplicaRow]) -> Vec<Seen> {
@@ -194,6 +200,7 @@ impl Fixture {
             gateway: gateway.clone(),
             imports: Arc::clone(&imports),
             refused: String::new(),
+            pressure: None,
             digests: Digests::default(),
             tidied_ms: 0,
         };

@@ -93,6 +93,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
         config: config.clone(),
         gateway: keeper.state(),
         imports: Arc::clone(&imports),
+        pressure: None,
         refused: String::new(),
         digests: digests::Digests::default(),
         tidied_ms: 0,

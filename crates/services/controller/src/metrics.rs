@@ -40,6 +40,9 @@ pub(crate) struct Metrics {
     ready: Family<ServiceLabels, Gauge<u64, AtomicU64>>,
     steps: Family<ServiceLabels, Gauge<u64, AtomicU64>>,
     evidence: Family<TestLabels, Gauge<f64, AtomicU64>>,
+    memory_available: Gauge<u64, AtomicU64>,
+    memory_total: Gauge<u64, AtomicU64>,
+    evictions: Counter,
 }
 
 /// Labels of the evidence gauge.
@@ -64,6 +67,9 @@ impl Metrics {
             evidence: Family::default(),
             desired: Family::default(),
             ready: Family::default(),
+            memory_available: Gauge::default(),
+            memory_total: Gauge::default(),
+            evictions: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("passes", "Passes of the reconcile loop", metrics.passes.clone());
@@ -86,7 +92,20 @@ impl Metrics {
         let text = "Replicas that the newest revision of a service is to have";
         registry.register("desired_replicas", text, metrics.desired.clone());
         registry.register("ready_replicas", "Replicas of it that answer", metrics.ready.clone());
+        metrics.register_memory(&mut registry);
         Self { registry, ..metrics }
+    }
+
+    fn register_memory(&self, registry: &mut Registry) {
+        let text =
+            "Memory that processes may still take, of the machine or of the control group that has the least left";
+        registry.register("memory_available_bytes", text, self.memory_available.clone());
+        registry.register("memory_bytes", "Memory that there is", self.memory_total.clone());
+        registry.register(
+            "evictions",
+            "Replicas that were taken away because memory was short",
+            self.evictions.clone(),
+        );
     }
 
     pub(crate) fn failed(&self) {
@@ -109,6 +128,11 @@ impl Metrics {
             let labels = ReplicaLabels { service: replica.service.to_string(), phase: phase.to_owned() };
             self.replicas.get_or_create(&labels).inc();
         }
+        if let Some(pressure) = &input.pressure {
+            self.memory_available.set(pressure.available_bytes);
+            self.memory_total.set(pressure.total_bytes);
+        }
+        self.evictions.inc_by(u64::from(plan.evicted.is_some()));
         self.rollouts(input);
         self.restarts.clear();
         for history in &input.histories {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use planner::{
-    DesiredRevision, DesiredService, Exit, Input, Machine, ObservedReplica, Phase, allowance,
+    DesiredRevision, DesiredService, Exit, Input, Machine, ObservedReplica, Phase, Pressure, allowance,
     judge::{JudgeWindow, OutputWindow},
 };
 use resources::{id::ServiceName, inference_service::TIMEOUT_SECONDS_DEFAULT, scaling::Bounds};
@@ -27,6 +27,8 @@ pub(crate) struct Observation {
     pub(crate) bundles: BTreeSet<String>,
     pub(crate) machine: Machine,
     pub(crate) gateway_acknowledged: u64,
+    /// How much memory there is.
+    pub(crate) pressure: Option<Pressure>,
     /// What the gateway counted in the last minutes, by service, oldest first.
     pub(crate) windows: BTreeMap<ServiceName, Vec<JudgeWindow>>,
     /// What replicas counted of their answers since the last pass, by service.
@@ -44,6 +46,7 @@ impl Observation {
             replicas: replicas.map(|(row, seen)| observed(row, seen, self.now_ms)).collect(),
             histories: self.revisions.iter().map(|revision| revision.history.clone()).collect(),
             gateway_acknowledged: self.gateway_acknowledged,
+            pressure: self.pressure.clone(),
         }
     }
 
@@ -53,6 +56,7 @@ impl Observation {
             name: service.name().clone(),
             revisions: revisions.map(|revision| self.desired_revision(service, revision)).collect(),
             deleting: service.deleting,
+            priority: service.object.spec.placement.and_then(|placement| placement.priority).unwrap_or(0),
             canary_percent: service.object.spec.predictor.canary_traffic_percent,
             rollout: service.object.spec.rollout.clone(),
             windows: self.windows.get(service.name()).cloned().unwrap_or_default(),

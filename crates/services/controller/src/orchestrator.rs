@@ -16,6 +16,7 @@ pub(crate) mod command;
 pub(crate) mod findings;
 pub(crate) mod handle;
 pub(crate) mod logs;
+pub(crate) mod memory;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod procfs;
@@ -25,6 +26,9 @@ pub(crate) mod warm;
 pub(crate) trait Orchestrator: Send + Sync + 'static {
     /// What there is to run them on.
     fn machine(&self) -> Machine;
+
+    /// How much memory is left for replicas; `None` where nobody knows.
+    fn memory(&self) -> Option<Memory>;
 
     /// Looks at every replica, in the order given. Replicas that an earlier controller started are adopted.
     fn observe(&self, replicas: &[ReplicaRow]) -> impl Future<Output = Vec<Seen>> + Send;
@@ -49,6 +53,15 @@ pub(crate) trait Orchestrator: Send + Sync + 'static {
 
     /// Ends the processes that have not become replicas.
     fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Memory of what holds replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Bytes that processes may still take.
+    pub(crate) available_bytes: u64,
+    /// Bytes that there are.
+    pub(crate) total_bytes: u64,
 }
 
 /// A process that was started for a replica.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use daemon::{BoxError, supervisor::chain};
-use planner::{Action, Plan, allowance, check, judge::JudgeWindow, plan};
+use planner::{Action, Plan, Pressure, allowance, check, judge::JudgeWindow, plan};
 use resources::{
     event::Severity,
     id::{ReplicaId, Revision, ServiceName},
@@ -27,7 +27,7 @@ use crate::{
     gateway_process::GatewayState,
     metrics::Metrics,
     observe::Observation,
-    orchestrator::{End, Launch, Life, Orchestrator, Started},
+    orchestrator::{End, Launch, Life, Memory, Orchestrator, Started},
     scaler::{Scale, Scaler},
     snapshot::Publisher,
     windows::Windows,
@@ -61,6 +61,8 @@ pub(crate) struct Reconciler<O> {
     pub(crate) imports: Arc<RwLock<()>>,
     /// What replicas had counted of their answers.
     pub(crate) digests: Digests,
+    /// How much memory there was, and what was given up for it.
+    pub(crate) pressure: Option<Pressure>,
     /// Why the last plan was refused, so that it is said once.
     pub(crate) refused: String,
     /// When the store and the logs were last tidied, milliseconds.
@@ -109,6 +111,9 @@ impl<O: Orchestrator> Reconciler<O> {
             return Ok(None);
         }
         self.remember(&observation, &plan).await?;
+        if let (Some(pressure), Some(eviction)) = (&mut self.pressure, &plan.evicted) {
+            pressure.evicted(eviction, observation.now_ms);
+        }
         let generation = self.publisher.publish(Some(plan.routes.clone())).await?;
         self.act(&observation, &plan, generation).await?;
         self.orchestrator.keep_warm(self.warm_processes(&observation));
@@ -126,8 +131,12 @@ impl<O: Orchestrator> Reconciler<O> {
         let outputs = self.digests.news(&replicas, &seen);
         let windows = self.judged(&services, &revisions);
         let bundles = self.store.list()?.into_iter().collect();
+        let now_ms = daemon::time::now_ms();
+        self.pressure = self.orchestrator.memory().map(|Memory { available_bytes, total_bytes }| {
+            Pressure::seen(self.pressure.as_ref(), available_bytes, total_bytes, now_ms)
+        });
         Ok(Observation {
-            now_ms: daemon::time::now_ms(),
+            now_ms,
             services,
             revisions,
             replicas,
@@ -135,6 +144,7 @@ impl<O: Orchestrator> Reconciler<O> {
             bundles,
             machine: self.orchestrator.machine(),
             gateway_acknowledged: self.publisher.acknowledged(),
+            pressure: self.pressure.clone(),
             windows,
             outputs,
             scale: Scale::default(),

@@ -205,7 +205,14 @@ fn new(name: ServiceName) -> InferenceService {
         api_version: API_VERSION.to_owned(),
         kind: "InferenceService".to_owned(),
         metadata: ObjectMeta::named(name),
-        spec: InferenceServiceSpec { predictor, traffic: None, rollout: None, shadow: None, slo: None },
+        spec: InferenceServiceSpec {
+            predictor,
+            traffic: None,
+            rollout: None,
+            shadow: None,
+            slo: None,
+            placement: None,
+        },
         status: None,
     }
 }

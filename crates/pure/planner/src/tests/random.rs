@@ -30,6 +30,8 @@ enum Event {
     Silent(usize),
     Stuck(usize),
     Relapse(u8),
+    Pressure(u64),
+    Priority(u8, i32),
     Acknowledge,
 }
 
@@ -51,6 +53,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<usize>().prop_map(Event::Silent),
         1 => any::<usize>().prop_map(Event::Stuck),
         3 => (0_u8..3).prop_map(Event::Relapse),
+        3 => (0_u64..20).prop_map(Event::Pressure),
+        2 => (0_u8..3, -1_i32..=1).prop_map(|(name, priority)| Event::Priority(name, priority)),
         3 => Just(Event::Acknowledge),
     ]
 }
@@ -102,8 +106,6 @@ fn relapse(world: &mut World, name: &str) {
 }
 
 fn happen(world: &mut World, event: &Event) {
-    let starting = |replica: &ObservedReplica| matches!(replica.phase, Phase::Starting { .. });
-    let ending = |replica: &ObservedReplica| matches!(replica.phase, Phase::Stopping { .. });
     match event {
         Event::Pass(ms) => {
             world.input.now_ms += u64::from(*ms);
@@ -143,6 +145,24 @@ fn happen(world: &mut World, event: &Event) {
             world.bounds(&name, 0, 6);
             world.scale(&name, *replicas, "the load is what it is");
         }
+        Event::Pressure(percent) => world.pressure(*percent),
+        Event::Priority(name, priority) => {
+            let name = format!("s{name}");
+            for service in world.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
+                service.priority = *priority;
+            }
+        }
+        Event::Relapse(name) => relapse(world, &format!("s{name}")),
+        Event::Acknowledge => world.input.gateway_acknowledged = world.generation,
+        seen => happen_to_one(world, seen),
+    }
+}
+
+/// What happens to one replica.
+fn happen_to_one(world: &mut World, event: &Event) {
+    let starting = |replica: &ObservedReplica| matches!(replica.phase, Phase::Starting { .. });
+    let ending = |replica: &ObservedReplica| matches!(replica.phase, Phase::Stopping { .. });
+    match event {
         Event::Ready(at) => {
             if let Some(id) = pick(world, *at, starting) {
                 world.ready(&id.0);
@@ -169,8 +189,7 @@ fn happen(world: &mut World, event: &Event) {
                 world.replica(&id.0).busy_ms = u64::MAX;
             }
         }
-        Event::Relapse(name) => relapse(world, &format!("s{name}")),
-        Event::Acknowledge => world.input.gateway_acknowledged = world.generation,
+        other => panic!("{other:?} is of more than one replica"),
     }
 }
 
@@ -209,6 +228,10 @@ proptest! {
             replica.silent_since_ms = None;
             replica.busy_ms = 0;
         }
+        // Memory suffices again, for long enough.
+        world.pressure(50);
+        world.input.now_ms += 60_000;
+        world.pressure(50);
         calm_down(&mut world);
         prop_assert_eq!(world.routes.len(), world.input.services.len());
         for service in &world.input.services {

@@ -87,6 +87,8 @@ impl Player {
             ["bounds", name, min, max] => world.bounds(name, min.parse().unwrap(), max.parse().unwrap()),
             ["scale", name, replicas] => world.scale(name, replicas.parse().unwrap(), tail),
             ["held", name, count] => world.held(name, count.parse().unwrap()),
+            ["pressure", percent] => world.pressure(percent.parse().unwrap()),
+            ["priority", name, priority] => world.service(name).priority = priority.parse().unwrap(),
             ["delete", name] => {
                 world.input.services.iter_mut().find(|service| service.name.as_str() == *name).unwrap().deleting = true;
             }
@@ -124,6 +126,9 @@ impl Player {
 
     fn tell(&mut self, plan: &Plan) -> Vec<String> {
         let mut said: Vec<String> = plan.actions.iter().map(action).collect();
+        said.extend(
+            plan.evicted.iter().map(|eviction| format!("evicted {} at most {}", eviction.replica, eviction.at_most)),
+        );
         if self.routes != plan.routes {
             said.extend(plan.routes.iter().map(route));
             self.routes.clone_from(&plan.routes);

@@ -12,7 +12,9 @@ use resources::{
 };
 
 use crate::judge::JudgeWindow;
-use crate::{Action, DesiredRevision, DesiredService, Exit, Input, ObservedReplica, Phase, Plan, check, plan};
+use crate::{
+    Action, DesiredRevision, DesiredService, Exit, Input, ObservedReplica, Phase, Plan, Pressure, check, plan,
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct World {
@@ -50,6 +52,9 @@ impl World {
         }
         for action in &plan.actions {
             self.act(action);
+        }
+        if let (Some(pressure), Some(eviction)) = (&mut self.input.pressure, &plan.evicted) {
+            pressure.evicted(eviction, self.input.now_ms);
         }
     }
 
@@ -187,6 +192,13 @@ impl World {
         }
     }
 
+    /// So many percent of the memory are available.
+    pub(crate) fn pressure(&mut self, percent: u64) {
+        let before = self.input.pressure.take();
+        let (available, total) = ((percent << 30) / 5, 20 << 30);
+        self.input.pressure = Some(Pressure::seen(before.as_ref(), available, total, self.input.now_ms));
+    }
+
     /// Sets how many requests wait for a service.
     pub(crate) fn held(&mut self, name: &str, held: u32) {
         for service in self.input.services.iter_mut().filter(|service| service.name.as_str() == name) {
@@ -207,6 +219,7 @@ impl World {
             self.input.services.push(DesiredService {
                 name,
                 revisions: Vec::new(),
+                priority: 0,
                 deleting: false,
                 canary_percent: None,
                 shadow_percent: None,

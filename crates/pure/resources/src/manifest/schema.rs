@@ -9,6 +9,8 @@ pub(super) enum Kind {
     Name,
     /// A whole number from 0.
     Integer,
+    /// A whole number, below 0 too.
+    Signed,
     /// A number.
     Number,
     /// Yes or no.
@@ -66,6 +68,7 @@ pub(super) static PLACES: &[(&str, &Schema)] = &[
     ("metadata", &METADATA),
     ("spec", &SPEC),
     ("spec.slo", &SLO),
+    ("spec.placement", &PLACEMENT),
     ("spec.traffic", &TRAFFIC),
     ("spec.traffic.sticky", &STICKY),
     ("spec.rollout", &ROLLOUT),
@@ -107,6 +110,7 @@ pub(super) static SPEC: Schema = Schema {
         may("rollout", Kind::Object(&ROLLOUT)),
         may("shadow", Kind::Object(&SHADOW)),
         may("slo", Kind::Object(&SLO)),
+        may("placement", Kind::Object(&PLACEMENT)),
     ],
     unsupported: &[
         ("transformer", "transform in the client, or in the model's graph"),
@@ -117,6 +121,8 @@ pub(super) static SPEC: Schema = Schema {
 };
 
 static SLO: Schema = Schema { fields: &[may("p99Ms", Kind::Integer)], unsupported: &[] };
+
+static PLACEMENT: Schema = Schema { fields: &[may("priority", Kind::Signed)], unsupported: &[] };
 
 static TRAFFIC: Schema = Schema { fields: &[may("sticky", Kind::Object(&STICKY))], unsupported: &[] };
 

@@ -349,6 +349,25 @@ proptest! {
 }
 
 #[test]
+fn a_priority_may_be_below_nothing() {
+    let placed = |text: &str| SPAM.replace("spec:\n", &format!("spec:\n  placement: {text}\n"));
+    for priority in [-1000, 0, 1000] {
+        let spec = parse(&placed(&format!("{{priority: {priority}}}"))).unwrap().remove(0).spec;
+        assert_eq!(spec.placement.unwrap().priority, Some(priority));
+    }
+    for (text, told) in [
+        ("{priority: 1001}", "spec.placement.priority: expected -1000 to 1000, found `1001`"),
+        ("{priority: -1001}", "spec.placement.priority: expected -1000 to 1000, found `-1001`"),
+        ("{priority: 0.5}", "spec.placement.priority: expected a whole number of 32 bits"),
+        ("{priority: 4000000000}", "spec.placement.priority: expected a whole number of 32 bits"),
+        ("{prio: 1}", "unknown field `prio`"),
+    ] {
+        let found = changed("spec:\n", &format!("spec:\n  placement: {text}\n"));
+        assert!(found.contains(told), "{found}");
+    }
+}
+
+#[test]
 fn a_shadow_has_a_percentage_and_no_canary_beside_it() {
     let shadow = |text: &str| changed("spec:\n", &format!("spec:\n  shadow: {text}\n"));
     let manifest = SPAM.replace("spec:\n", "spec:\n  shadow: {percent: 20}\n");

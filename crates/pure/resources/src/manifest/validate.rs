@@ -9,7 +9,7 @@ use crate::{
     API_VERSION,
     inference_service::{
         BATCH_LATENCY_MS_MAX, BATCH_SIZE_MAX, InferenceService, InferenceServiceSpec, MODEL_FORMATS, Model, P99_MS_MAX,
-        Predictor, REPLICAS_MAX, ResourceRequirements, SCALE_METRICS, SCALE_TARGET_MAX, Shadow, Sticky,
+        PRIORITY_MAX, Predictor, REPLICAS_MAX, ResourceRequirements, SCALE_METRICS, SCALE_TARGET_MAX, Shadow, Sticky,
         TIMEOUT_SECONDS_MAX,
     },
     meta::ObjectMeta,
@@ -65,6 +65,10 @@ pub fn validate(service: &InferenceService) -> Vec<FieldError> {
             wrong("spec.rollout", text.to_owned());
         }
         rollout(found, &mut wrong);
+    }
+    let priority = service.spec.placement.and_then(|placement| placement.priority);
+    if let Some(n) = priority.filter(|n| !(-PRIORITY_MAX..=PRIORITY_MAX).contains(n)) {
+        wrong("spec.placement.priority", format!("expected -{PRIORITY_MAX} to {PRIORITY_MAX}, found `{n}`"));
     }
     if let Some(found) = service.spec.shadow {
         shadow(found, &service.spec.predictor, &mut wrong);

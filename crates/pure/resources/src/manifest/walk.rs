@@ -76,10 +76,11 @@ fn field_value(field: &Field, value: &Value, path: &str, errors: &mut Errors) ->
                 return None;
             }
         }
-        Kind::Text | Kind::Integer | Kind::Number | Kind::Boolean => {}
+        Kind::Text | Kind::Integer | Kind::Signed | Kind::Number | Kind::Boolean => {}
     }
     let fits = match field.kind {
         Kind::Integer => value.is_u64(),
+        Kind::Signed => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
         Kind::Number => value.is_number(),
         Kind::Boolean => value.is_boolean(),
         _ => value.is_string(),
@@ -122,6 +123,7 @@ fn expected(kind: Kind, value: &Value) -> String {
     let found = found(value);
     match (kind, value) {
         (Kind::Integer, _) => format!("expected a whole number from 0, found {found}"),
+        (Kind::Signed, _) => format!("expected a whole number of 32 bits, found {found}"),
         (Kind::Number, _) => format!("expected a number, found {found}"),
         (Kind::Boolean, _) => format!("expected `true` or `false`, found {found}"),
         (Kind::Quantity, _) => format!("expected a quantity (`500m`, `2`, `256Mi`), found {found}"),

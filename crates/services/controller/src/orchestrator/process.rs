@@ -21,10 +21,10 @@ use resources::id::ReplicaId;
 use tokio::sync::Notify;
 
 use super::{
-    Answer, End, Launch, Life, Orchestrator, Seen, Started, command,
+    Answer, End, Launch, Life, Memory, Orchestrator, Seen, Started, command,
     findings::Findings,
     handle::{Ended, Handle},
-    logs, probe, procfs,
+    logs, memory, probe, procfs,
     warm::Pool,
 };
 use crate::db::{ProcessId, ReplicaRow};
@@ -243,6 +243,10 @@ impl Known {
 impl Orchestrator for Processes {
     fn machine(&self) -> Machine {
         procfs::machine()
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        memory::read(Path::new("/"))
     }
 
     async fn observe(&self, replicas: &[ReplicaRow]) -> Vec<Seen> {

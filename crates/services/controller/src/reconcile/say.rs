@@ -67,6 +67,10 @@ pub(super) fn news(observation: &Observation, plan: &Plan, url: &str) -> News {
     for change in &observation.scale.changes {
         scaled_now(&mut news, change);
     }
+    if let Some(eviction) = &plan.evicted {
+        let message = format!("{}: {}", eviction.replica, eviction.why);
+        news.say(Severity::Warning, &eviction.service, "Evicted", message);
+    }
     for action in &plan.actions {
         decided_now(&mut news, observation, action);
     }

@@ -5,7 +5,7 @@ use resources::condition::ConditionKind;
 
 use crate::{
     fixture::{Fixture, manifest},
-    orchestrator::End,
+    orchestrator::{End, Memory},
 };
 
 mod rollouts;
@@ -318,4 +318,43 @@ async fn as_many_processes_wait_as_were_asked_for() {
     it.reconciler.config.warm_pool = Some(0);
     it.settle().await;
     assert_eq!(it.fake.state().warm, 0);
+}
+
+#[tokio::test]
+async fn short_memory_takes_replicas_and_gives_them_back() {
+    let mut it = Fixture::new().await;
+    let gib = |available_bytes: u64| Some(Memory { available_bytes: available_bytes << 30, total_bytes: 100 << 30 });
+    it.fake.state().memory = gib(50);
+    it.deploy("eggs", 3, 2).await;
+    it.deploy("spam", 4, 1).await;
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    let mut important = manifest("spam", &it.model("spam", 4), 1);
+    important["spec"]["placement"] = serde_json::json!({"priority": 10});
+    assert_eq!(it.call("PUT", "/inferenceservices/spam", Some(important)).await.0, StatusCode::OK);
+    assert_eq!(it.service("spam").await.status.unwrap().latest_created_revision.unwrap().0, 1);
+    it.fake.state().memory = gib(3);
+    it.settle().await;
+    it.fake.finish();
+    it.settle().await;
+    // One, though it was looked at many times: the next comes ten seconds later.
+    assert_eq!(it.fake.ids().iter().filter(|id| id.starts_with("eggs")).count(), 1);
+    let (status, reason, message) = it.condition("eggs", ConditionKind::PredictorReady).await;
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Evicted"));
+    assert!(message.contains("revision 1 may have 1 replica instead of 2"), "{message}");
+    assert_eq!(it.condition("eggs", ConditionKind::Ready).await.0, "True");
+    assert_eq!(it.reasons().await.iter().filter(|reason| *reason == "Evicted").count(), 1);
+    let text = it.reconciler.metrics.text().unwrap();
+    assert!(text.contains("berth_controller_evictions_total 1"), "{text}");
+    // A minute of enough memory later it is as before; the minute is made short by what is remembered.
+    it.fake.state().memory = gib(50);
+    it.settle().await;
+    assert_eq!(it.fake.ids().len(), 2);
+    it.reconciler.pressure.as_mut().unwrap().calm_since_ms = Some(0);
+    it.settle().await;
+    it.fake.all_ready();
+    it.settle().await;
+    assert_eq!(it.fake.ids().len(), 3);
+    assert_eq!(it.condition("eggs", ConditionKind::PredictorReady).await.0, "True");
 }
