@@ -18,6 +18,7 @@ use tokio::sync::{RwLock, Semaphore};
 
 use crate::{
     db::{Db, RevisionRow, ServiceRow, Write},
+    disk::Disk,
     error::{ApiError, Error},
     names,
 };
@@ -35,11 +36,13 @@ pub(crate) struct Deployer {
     permits: Semaphore,
     /// Held for reading from the push of a model until a revision names it.
     imports: Arc<RwLock<()>>,
+    /// Where the store is.
+    data_dir: PathBuf,
 }
 
 impl Deployer {
-    pub(crate) fn new(db: Db, store: Store, imports: Arc<RwLock<()>>) -> Self {
-        Self { db, store, permits: Semaphore::new(IMPORTS_MAX), imports }
+    pub(crate) fn new(db: Db, store: Store, imports: Arc<RwLock<()>>, data_dir: PathBuf) -> Self {
+        Self { db, store, permits: Semaphore::new(IMPORTS_MAX), imports, data_dir }
     }
 
     /// Makes a service.
@@ -175,6 +178,9 @@ impl Deployer {
     async fn push(&self, object: &InferenceService, path: PathBuf) -> Result<BundleDigest, ApiError> {
         let closed = || ApiError::unavailable("the controller is stopping");
         let _permit = self.permits.acquire().await.map_err(|_| closed())?;
+        if let Some(message) = Disk::of(&self.data_dir).and_then(Disk::refusal) {
+            return Err(ApiError::no_room(message));
+        }
         let store = self.store.clone();
         let pushed = tokio::task::spawn_blocking(move || store.push(&path)).await.map_err(|_| closed())?;
         let message = match pushed {
@@ -184,6 +190,9 @@ impl Deployer {
                 Err(message) => message,
             },
             Err(error) if is_senders_fault(&error) => daemon::supervisor::chain(&error),
+            Err(error @ store::StoreError::NoRoom { .. }) => {
+                return Err(ApiError::no_room(daemon::supervisor::chain(&error)));
+            }
             Err(error) => return Err(Error::Store(error).into()),
         };
         let mut write = self.db.write().await?;

@@ -204,7 +204,7 @@ impl Fixture {
             digests: Digests::default(),
             tidied_ms: 0,
         };
-        let deployer = Deployer::new(db.clone(), store, imports);
+        let deployer = Deployer::new(db.clone(), store, imports, data_dir.clone());
         let (supervisor, api_db, shown) = (Supervisor::new(), db.clone(), Arc::clone(&publisher));
         let stop = supervisor.clone();
         let (program, wake) = (config.executable.clone(), Arc::clone(api_db.wake()));

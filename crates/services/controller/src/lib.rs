@@ -18,6 +18,7 @@ mod config;
 mod db;
 mod deploy;
 mod digests;
+mod disk;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -101,7 +102,7 @@ async fn start(config: &Config, supervisor: &Supervisor) -> Result<(), Error> {
     let app = api::App::new(api::Inner {
         config: config.clone(),
         db: db.clone(),
-        deployer: deploy::Deployer::new(db, store, imports),
+        deployer: deploy::Deployer::new(db, store, imports, config.data_dir.clone()),
         publisher,
         gateway: keeper.state(),
         pool,

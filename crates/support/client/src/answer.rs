@@ -31,6 +31,21 @@ pub struct ServerStatus {
     /// Processes that have loaded ONNX Runtime and wait for a model.
     #[serde(default)]
     pub warm_pool: WarmPool,
+    /// Room of the file system that the data directory is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Disk>,
+}
+
+/// Room of a file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Disk {
+    /// Bytes that may still be written.
+    pub free_bytes: u64,
+    /// Bytes that there are.
+    pub total_bytes: u64,
+    /// Whether models are refused for want of room.
+    pub full: bool,
 }
 
 /// Processes that have loaded ONNX Runtime and wait for a model.

@@ -18,7 +18,9 @@ mod error;
 mod exchange;
 mod stream;
 
-pub use answer::{EventList, GatewayStatus, KeyList, Revoked, ServerStatus, ServiceChange, ServiceList, WarmPool};
+pub use answer::{
+    Disk, EventList, GatewayStatus, KeyList, Revoked, ServerStatus, ServiceChange, ServiceList, WarmPool,
+};
 pub use error::{Error, Status};
 pub use stream::{EventWatch, ServiceWatch};
 

@@ -48,13 +48,18 @@ pub(crate) fn print_status(out: Output, status: &ServerStatus) -> Result<(), Fai
         0 => "none".to_owned(),
         _ => format!("{waiting} of {size} waiting for a model, {} MiB", memory_bytes >> 20),
     };
+    let mut data = status.data_dir.display().to_string();
+    if let Some(disk) = status.disk.filter(|disk| disk.full) {
+        let told = format!("disk full, {} MiB free: no model is taken in", disk.free_bytes >> 20);
+        data.push_str(&format!(", {}", out.toned(&told, Tone::Bad)));
+    }
     let lines = [
         ("Endpoint", status.base_url()),
         ("Gateway", gateway),
         ("Controller", format!("process {}, version {}", status.pid, status.version)),
         ("Running", format!("{} with {}", counted(status.services, "service"), counted(status.replicas, "replica"))),
         ("Warm pool", warm),
-        ("Data", status.data_dir.display().to_string()),
+        ("Data", data),
     ];
     let lines: Vec<String> = lines.iter().map(|(label, value)| format!("{:<12}{value}", format!("{label}:"))).collect();
     out.text(&lines.join("\n"))

@@ -9,7 +9,7 @@ use axum::{
 use serde::Serialize;
 
 use super::App;
-use crate::error::ApiError;
+use crate::{disk::Disk, error::ApiError};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +24,8 @@ pub(super) struct PlatformStatus {
     services: usize,
     replicas: usize,
     warm_pool: WarmPool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<Disk>,
 }
 
 /// Processes that have loaded ONNX Runtime and wait for a model.
@@ -67,6 +69,7 @@ pub(super) async fn read(State(app): State<App>) -> Result<Json<PlatformStatus>,
         services: services.len(),
         replicas: replicas.len(),
         warm_pool: WarmPool { size: pool.wanted, waiting: pool.waiting, memory_bytes: pool.memory_bytes },
+        disk: Disk::of(&app.config.data_dir),
     }))
 }
 
