@@ -115,7 +115,7 @@ bench-planner: tools ## Measure how long a plan takes; writes docs/benchmarks/pl
 	"$$python" tests/bench/planner.py
 
 bench-starts: tools ## Measure starts from zero with and without a warm pool; writes docs/benchmarks/starts.md
-	@cargo build --locked --release --package berth
+	@cargo build --locked --profile dist --package berth
 	cargo xtask setup
 	python=$$(python3 tests/setup_env.py | tee /dev/stderr | tail -n 1)
 	"$$python" tests/bench/starts.py

@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=50, help="of each model, with and without the pool")
     parser.add_argument("--from", dest="way", choices=("zero", "kill"), default="zero")
-    parser.add_argument("--berth", type=Path, default=systems.load_generator().parent.with_name("release") / "berth")
+    parser.add_argument("--berth", type=Path, default=systems.load_generator().with_name("berth"))
     parser.add_argument("--print", action="store_true", help="write nothing")
     options = parser.parse_args()
     os.environ["BERTH_BIN"] = str(options.berth)
