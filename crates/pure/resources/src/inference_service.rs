@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{meta::ObjectMeta, rollout::Rollout, status::InferenceServiceStatus};
+use crate::{API_VERSION, id::ServiceName, meta::ObjectMeta, rollout::Rollout, status::InferenceServiceStatus};
 
 /// A model served under a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,6 +126,28 @@ pub struct Predictor {
     /// rest. Absent or 100, the newest one gets all. A change of it makes no revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary_traffic_percent: Option<u32>,
+}
+
+impl InferenceService {
+    /// A service of this model that says nothing else.
+    #[must_use]
+    pub fn of(name: ServiceName, model: Model) -> Self {
+        let predictor = Predictor {
+            model,
+            min_replicas: None,
+            max_replicas: None,
+            scale_metric: None,
+            scale_target: None,
+            container_concurrency: None,
+            timeout: None,
+            batcher: None,
+            canary_traffic_percent: None,
+        };
+        let spec =
+            InferenceServiceSpec { predictor, traffic: None, rollout: None, shadow: None, slo: None, placement: None };
+        let (api_version, kind) = (API_VERSION.to_owned(), "InferenceService".to_owned());
+        Self { api_version, kind, metadata: ObjectMeta::named(name), spec, status: None }
+    }
 }
 
 impl Predictor {

@@ -88,10 +88,8 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use resources::{
-        API_VERSION,
         id::ServiceName,
-        inference_service::{InferenceServiceSpec, Model, ModelFormat, Predictor},
-        meta::ObjectMeta,
+        inference_service::{Model, ModelFormat},
     };
 
     use super::*;
@@ -103,31 +101,7 @@ mod tests {
             protocol_version: None,
             resources: None,
         };
-        let predictor = Predictor {
-            model,
-            min_replicas: None,
-            max_replicas: None,
-            scale_metric: None,
-            scale_target: None,
-            container_concurrency: None,
-            timeout: None,
-            batcher: None,
-            canary_traffic_percent: None,
-        };
-        let object = InferenceService {
-            api_version: API_VERSION.to_owned(),
-            kind: "InferenceService".to_owned(),
-            metadata: ObjectMeta::named(ServiceName::parse("spam").unwrap()),
-            spec: InferenceServiceSpec {
-                predictor,
-                traffic: None,
-                rollout: None,
-                shadow: None,
-                slo: None,
-                placement: None,
-            },
-            status: None,
-        };
+        let object = InferenceService::of(ServiceName::parse("spam").unwrap(), model);
         Change { kind: ChangeKind::Added, object }
     }
 

@@ -5,9 +5,8 @@ use std::{fs, path::Path};
 use resources::{
     API_VERSION,
     id::ServiceName,
-    inference_service::{InferenceService, InferenceServiceSpec, Model, ModelFormat, Predictor, Shadow},
+    inference_service::{InferenceService, Model, ModelFormat, Shadow},
     manifest,
-    meta::ObjectMeta,
 };
 use serde_json::json;
 
@@ -190,31 +189,7 @@ fn new(name: ServiceName) -> InferenceService {
         protocol_version: None,
         resources: None,
     };
-    let predictor = Predictor {
-        model,
-        min_replicas: None,
-        max_replicas: None,
-        scale_metric: None,
-        scale_target: None,
-        container_concurrency: None,
-        timeout: None,
-        batcher: None,
-        canary_traffic_percent: None,
-    };
-    InferenceService {
-        api_version: API_VERSION.to_owned(),
-        kind: "InferenceService".to_owned(),
-        metadata: ObjectMeta::named(name),
-        spec: InferenceServiceSpec {
-            predictor,
-            traffic: None,
-            rollout: None,
-            shadow: None,
-            slo: None,
-            placement: None,
-        },
-        status: None,
-    }
+    InferenceService::of(name, model)
 }
 
 /// The whole path, its directory without links and `..`. The last part stays as it is: the store refuses a link itself.
